@@ -1,0 +1,193 @@
+"""The command line: ``fastem fit``, ``predict``, ``score`` and ``info``.
+
+The work is in ``cli_jobs``, imported by the commands: NumPy and scikit-learn would slow ``--help`` down.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastem.terminal import plain_errors
+
+app = typer.Typer(
+    name="fastem",
+    help="Fit Gaussian mixtures to files of millions of rows, and use what was fitted.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 130 ended by Ctrl-C (fit saves what it has).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Covariance(StrEnum):
+    """Values of ``--covariance``."""
+
+    full = "full"
+    tied = "tied"
+    diag = "diag"
+    spherical = "spherical"
+
+
+class Init(StrEnum):
+    """Values of ``--init``."""
+
+    race = "race"
+    kmeans = "kmeans"
+    kmeans_pp = "k-means++"
+    random = "random"
+    random_from_data = "random_from_data"
+
+
+class OnCollapse(StrEnum):
+    """Values of ``--on-collapse``."""
+
+    restart = "restart"
+    drop = "drop"
+    stop = "raise"
+
+
+class DType(StrEnum):
+    """Values of ``--dtype``."""
+
+    float64 = "float64"
+    float32 = "float32"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from fastem import __version__
+
+        typer.echo(f"fastem {__version__}")
+        raise typer.Exit
+
+
+Option, Argument = typer.Option, typer.Argument
+Version = Annotated[
+    bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+]
+Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
+Data = Annotated[
+    Path, Argument(help="Rows of numbers: .npy (mapped into memory) or .csv.", show_default=False)
+]
+Model = Annotated[Path, Argument(help="A model that `fastem fit` wrote.", show_default=False)]
+Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
+# Options of `fit`, in the order of its help.
+Components = Annotated[
+    int, Option("--components", "-k", min=1, help="How many components.", show_default=False)
+]
+Out = Annotated[Path, Option("--out", "-o", help="Where to write the model (.npz).", show_default=False)]
+Shape = Annotated[Covariance, Option(help="Shape of the covariance matrices.")]
+Precision = Annotated[DType | None, Option(help="Type of the numbers.", show_default="as in DATA")]
+Seed = Annotated[int | None, Option(min=0, help="Same seed, same result.", show_default="random")]
+NInit = Annotated[int, Option(min=1, help="Number of starts, of which the best is kept.")]
+Start = Annotated[Init, Option(help="How to find a start.")]
+Tol = Annotated[float, Option(min=0, help="Stop when less than this is left to gain, in nats per row.")]
+MaxIter = Annotated[int, Option(min=1, help="Stop after so many iterations.")]
+MaxTime = Annotated[float | None, Option(min=0, help="Stop after so many seconds.", show_default="no limit")]
+RegCovar = Annotated[float, Option(min=0, help="Added to every variance.")]
+Collapse = Annotated[OnCollapse, Option(help="What to do with a component that collapses on a point.")]
+Threads = Annotated[int | None, Option(min=1, help="Number of threads.", show_default="all")]
+Report = Annotated[
+    Path | None, Option(help="Where to write settings, result and history (.json).", show_default=False)
+]
+
+
+@app.callback()
+def common(version: Version = False, debug: Debug = False) -> None:
+    """Take the options that stand before the command."""
+    if debug:
+        os.environ["FASTEM_DEBUG"] = "1"
+
+
+@app.command()
+@plain_errors
+def fit(
+    data: Data,
+    components: Components,
+    out: Out,
+    covariance: Shape = Covariance.full,
+    weights: Weights = None,
+    dtype: Precision = None,
+    seed: Seed = None,
+    n_init: NInit = 1,
+    init: Start = Init.race,
+    tol: Tol = 1e-4,
+    max_iter: MaxIter = 1000,
+    max_time: MaxTime = None,
+    reg_covar: RegCovar = 1e-6,
+    on_collapse: Collapse = OnCollapse.restart,
+    threads: Threads = None,
+    report: Report = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a mixture to DATA. Ctrl-C ends the fit after the iteration under way, and saves what there is."""
+    from fastem import cli_jobs
+
+    settings = {
+        "n_components": components,
+        "covariance_type": covariance.value,
+        "tol": tol,
+        "reg_covar": reg_covar,
+        "max_iter": max_iter,
+        "n_init": n_init,
+        "init_params": init.value,
+        "random_state": seed,
+        "n_jobs": threads,
+        "max_time": max_time,
+        "on_collapse": on_collapse.value,
+    }
+    files = cli_jobs.FitFiles(data, weights, dtype.value if dtype else None, out, report)
+    raise typer.Exit(cli_jobs.fit(settings, files, quiet))
+
+
+@app.command()
+@plain_errors
+def predict(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, Option("--out", "-o", help="Where to write the labels (.npy).", show_default=False)],
+    proba: Annotated[
+        bool, Option("--proba", help="Write the probability of each component instead.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the most probable component of every row of DATA, numbered as in `fastem info`."""
+    from fastem import cli_jobs
+
+    cli_jobs.predict(model, data, out, proba, quiet)
+
+
+@app.command()
+@plain_errors
+def score(
+    model: Model,
+    data: Data,
+    weights: Weights = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the log-likelihood of DATA under MODEL, BIC and AIC (of both, lower is better)."""
+    from fastem import cli_jobs
+
+    cli_jobs.score(model, data, weights, as_json)
+
+
+@app.command()
+@plain_errors
+def info(model: Model) -> None:
+    """Show the components of MODEL, its settings, and how its fit ended."""
+    from fastem.summary import show_model
+
+    show_model(model)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="fastem")
+
+
+if __name__ == "__main__":
+    main()

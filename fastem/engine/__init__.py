@@ -1,0 +1,1 @@
+"""EM as pure functions of parameters; names no family."""

@@ -1,0 +1,93 @@
+"""What is done about components that lost their rows or their volume."""
+
+from typing import Any
+
+import numpy as np
+
+from fastem.engine.chunks import Chunk
+
+
+class Collapse:
+    """The policy for collapsed components, and the record of what it did.
+
+    Parameters
+    ----------
+    policy : {"restart", "drop", "raise"}
+    sample : Chunk
+        Rows among which a restarted component looks for the worst explained.
+    scale : NamedTuple
+        Spread of the data, as the family's `reseeded` and `floored` want it.
+    rng : numpy.random.Generator
+    """
+
+    RESTARTS = 3
+    WORST = 0.05
+
+    def __init__(self, policy: str, sample: Chunk, scale: Any, rng: np.random.Generator):
+        self.policy, self.sample, self.scale, self.rng = policy, sample, scale, rng
+        self.restarted: list[dict[str, int]] = []
+        self.dropped: list[dict[str, int]] = []
+        self.floored: list[int] = []
+        self._hopeless: bool | None = None
+
+    def bind(self, model: Any) -> "Bound":
+        """The repair of `fit_em` for one model."""
+        return Bound(self, model)
+
+    def __bool__(self) -> bool:
+        return bool(self.restarted or self.dropped or self.floored)
+
+
+class Bound:
+    """`Collapse` with its model: called after every M-step."""
+
+    def __init__(self, policy: Collapse, model: Any):
+        self.policy, self.model = policy, model
+
+    def __call__(self, params: Any, statistics: Any, n_iter: int) -> Any | None:
+        """Parameters in place of those with a collapsed component, or None if there is none."""
+        policy, family = self.policy, self.model.family
+        mask = family.collapsed(params.components, statistics.components)
+        if not mask.any():
+            return None
+        if policy.policy == "raise":
+            raise ValueError(
+                f"component(s) {', '.join(map(str, np.flatnonzero(mask)))} collapsed in iteration {n_iter}: "
+                "they hold no row, or rows of a subspace. Use fewer components, a larger reg_covar, or "
+                "on_collapse='restart' or 'drop'"
+            )
+        if policy.policy == "drop" and not mask.all():
+            policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(mask)]
+            keep = params.weights[~mask]
+            return params._replace(
+                weights=keep / keep.sum(), components=family.kept(params.components, ~mask)
+            )
+        components = family.floored(params.components, mask, policy.scale)
+        params = params._replace(components=components)
+        for k in np.flatnonzero(mask):
+            params = self._restart_or_keep(params, int(k), n_iter, bool(mask.all()))
+        return params
+
+    def _restart_or_keep(self, params: Any, k: int, n_iter: int, all_collapsed: bool) -> Any:
+        policy, family = self.policy, self.model.family
+        times = sum(event["component"] == k for event in policy.restarted)
+        if all_collapsed or times >= policy.RESTARTS or self._hopeless():
+            if k not in policy.floored:
+                policy.floored.append(k)
+            return params
+        policy.restarted.append({"iteration": n_iter, "component": k})
+        log_prob = self.model.rows(params, policy.sample, "log_prob")["log_prob"]
+        worst = np.argsort(log_prob, kind="stable")[: max(1, int(policy.WORST * len(log_prob)))]
+        row = policy.sample.X[policy.rng.choice(worst)].astype(np.float64)
+        weights = params.weights.copy()
+        weights[k] = 1.0 / len(weights)
+        components = family.reseeded(params.components, k, row, policy.scale)
+        return params._replace(weights=weights / weights.sum(), components=components)
+
+    def _hopeless(self) -> bool:
+        """Whether the data themselves have no volume, so that a new place cannot help."""
+        policy, family = self.policy, self.model.family
+        if policy._hopeless is None:
+            spread = family.spread_about(policy.scale.mean[None], policy.scale)
+            policy._hopeless = bool(family.singular(spread).any())
+        return policy._hopeless

@@ -1,0 +1,39 @@
+"""Expectation-maximization: the loop."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastem.engine.chunks import Chunk
+from fastem.engine.monitor import ConvergenceMonitor
+
+
+def em_step(model: Any, params: Any, chunks: Sequence[Chunk]) -> tuple[Any, Any]:
+    """One E-step and one M-step: the statistics under `params`, and the parameters that they give."""
+    statistics = model.e_step(params, chunks)
+    return statistics, model.m_step(statistics, params)
+
+
+def fit_em(
+    model: Any,
+    params: Any,
+    chunks: Sequence[Chunk],
+    monitor: ConvergenceMonitor,
+    repair: Callable[[Any, Any, int], Any | None] | None = None,
+) -> Any:
+    """Iterate until the monitor stops; returns the parameters after the last M-step that did not lower the likelihood.
+
+    ``repair(params, statistics, n_iter)`` gives parameters in place of those with a collapsed component, or None.
+    """
+    if monitor.rules.max_iter == 0:
+        monitor.stop_reason = "max_iter"
+    before = params
+    while monitor.stop_reason is None:
+        statistics, after = em_step(model, params, chunks)
+        if not monitor.observe(statistics.log_likelihood, statistics.weight, params):
+            return before
+        repaired = repair(after, statistics, monitor.n_iter) if repair else None
+        if repaired is not None:
+            after = repaired
+            monitor.forget_gains()
+        before, params = params, after
+    return params

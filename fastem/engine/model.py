@@ -1,0 +1,109 @@
+"""Latent structure x family. Here the latent structure is a mixture: each row comes from one of K components."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.engine import tree
+from fastem.engine.chunks import Chunk
+from fastem.engine.threads import pool_is_usable, threads
+from fastem.kernels.mixture import mixture_e_step, mixture_rows
+
+
+class MixtureParams(NamedTuple):
+    """weights (K,), summing to 1, and the parameters of the family's K components."""
+
+    weights: np.ndarray
+    components: Any
+
+
+class MixtureStatistics(NamedTuple):
+    """Log-likelihood and weight of the rows, and the family's sums: additive over rows."""
+
+    log_likelihood: float
+    weight: float
+    components: Any
+
+
+SLOT_BYTES = 16 << 20
+"""Memory for the statistics of all slots."""
+
+
+@functools.cache
+def _compiled(factory: Callable, *bricks: Callable, parallel: bool) -> Callable:
+    return factory(*bricks, parallel=parallel)
+
+
+def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
+    """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
+    lanes = 128 if d <= 512 else 64
+    if d <= SMALL_FEATURES:
+        lanes = 256
+    return lanes, max(1, min(256, -(-n // (4 * lanes))))
+
+
+SMALL_FEATURES = 4
+
+
+class Mixture:
+    """A finite mixture of one family, as pure functions from parameters to statistics and back."""
+
+    def __init__(self, family: Any, n_jobs: int | None = None):
+        self.family, self.n_jobs = family, n_jobs
+
+    def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
+        """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
+        weights = np.maximum(params.weights, np.finfo(np.float32).tiny)
+        return np.log(weights)[None].astype(dtype), self.family.prepare(params.components, dtype)
+
+    def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
+        """Expected sufficient statistics of all rows, the log-likelihood among them."""
+        result = None
+        prepared: dict[np.dtype, tuple] = {}
+        for chunk in chunks:
+            dtype = chunk.X.dtype
+            prepared.setdefault(dtype, self.prepare(params, dtype))
+            part = self._e_step(params, prepared[dtype], chunk)
+            result = part if result is None else tree.add(result, part)
+        if result is None:
+            raise ValueError("there are no rows: give at least one")
+        return result
+
+    def _e_step(self, params: MixtureParams, prepared: tuple, chunk: Chunk) -> MixtureStatistics:
+        n, d = chunk.X.shape
+        lanes, slots = _grid(n, d, chunk.X.dtype)
+        one = sum(a.nbytes for a in self.family.zeros(params.components, 1))
+        slots = min(slots, max(16, SLOT_BYTES // one))
+        slots = self.family.zeros(params.components, slots), np.zeros(slots)
+        kernel = _compiled(
+            mixture_e_step, self.family.log_prob, self.family.accumulate, parallel=pool_is_usable()
+        )
+        with threads(self.n_jobs):
+            kernel(chunk.X, chunk.sample_weight, *prepared, *slots, lanes)
+        sums = self.family.unpad(slots[0], params.components)
+        weight = float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
+        return MixtureStatistics(float(slots[1].sum()), weight, sums)
+
+    def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
+        """Parameters that raise the expected log-likelihood."""
+        sum_w = statistics.components.sum_w
+        weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
+        return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
+
+    def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
+        """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""
+        (n, d), dtype = chunk.X.shape, chunk.X.dtype
+        sizes = {"log_prob": (n,), "labels": (n,), "responsibilities": (n, len(params.weights))}
+        out = {
+            name: np.empty(
+                shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype
+            )
+            for name, shape in sizes.items()
+        }
+        lanes, slots = _grid(n, d, dtype)
+        kernel = _compiled(mixture_rows, self.family.log_prob, parallel=pool_is_usable())
+        with threads(self.n_jobs):
+            kernel(chunk.X, *self.prepare(params, dtype), *out.values(), slots, lanes)
+        return {name: out[name] for name in wanted}

@@ -1,0 +1,115 @@
+"""When EM stops, and the record of how it went."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HISTORY = np.dtype([("log_likelihood", np.float64), ("seconds", np.float64)])
+
+
+class Progress(NamedTuple):
+    """What a callback is told after every iteration.
+
+    log_likelihood is the total over rows of total weight `weight`; gain and remaining (the predicted gain to come,
+    inf where it cannot be predicted yet) are in nats per unit weight; seconds count from the start of the fit.
+    """
+
+    n_iter: int
+    log_likelihood: float
+    weight: float
+    gain: float
+    remaining: float
+    seconds: float
+    rows_per_second: float
+    params: Any
+
+
+class Rules(NamedTuple):
+    """tol in nats per unit weight; callback(progress) stops the fit by returning True; interrupted() likewise."""
+
+    tol: float = 1e-4
+    max_iter: int = 1000
+    max_time: float | None = None
+    callback: Callable[[Progress], Any] | None = None
+    interrupted: Callable[[], bool] = lambda: False
+
+
+class ConvergenceMonitor:
+    """Follows the log-likelihood and says when to stop and why.
+
+    EM converges linearly, so the gains g_t fall like a geometric series of rate a = g_t / g_{t-1}, and g_t a / (1 - a)
+    is still to come (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics 46). The larger of
+    the last two rates is used, since a rate that still rises would stop the fit too early.
+    """
+
+    def __init__(self, rules: Rules, precision: float, n_rows: int = 0):
+        self.rules, self.n_rows = rules, n_rows
+        self.noise = 1e-11 if precision < 1e-10 else 2e-6
+        self.started = self.last = time.perf_counter()
+        self.history: list[tuple[float, float]] = []
+        self.stop_reason: str | None = None
+        self.weight = 1.0
+        self._gains: list[float] = []
+
+    @property
+    def converged(self) -> bool:
+        """Whether the predicted remaining gain fell below the tolerance."""
+        return self.stop_reason == "converged"
+
+    @property
+    def n_iter(self) -> int:
+        """Iterations whose log-likelihood is in the history."""
+        return len(self.history)
+
+    def forget_gains(self) -> None:
+        """After a repaired component the log-likelihood may fall, and its gains predict nothing."""
+        self._gains = []
+
+    def observe(self, log_likelihood: float, weight: float, params: Any) -> bool:
+        """Record an iteration's log-likelihood; False if it fell or is no number: its parameters are no improvement."""
+        self.weight = weight = max(weight, np.finfo(float).tiny)
+        now = time.perf_counter()
+        if not np.isfinite(log_likelihood):
+            self.stop_reason = "not_finite"
+            return False
+        mean = log_likelihood / weight
+        gain = mean - self._gains_from / weight if self._gains else np.inf
+        noise = self.noise * (1 + abs(mean))
+        if gain < -noise:
+            self.stop_reason = "converged" if -gain <= self.rules.tol else "decreased"
+            return False
+        self._gains.append(gain)
+        self._gains_from = log_likelihood
+        self.history.append((log_likelihood, now - self.started))
+        remaining = self._remaining(noise)
+        speed = self.n_rows / max(now - self.last, 1e-9)
+        self.last = now
+        progress = Progress(
+            self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params
+        )
+        self.stop_reason = self._stop(progress)
+        return True
+
+    def _remaining(self, noise: float) -> float:
+        gains = [g for g in self._gains[-4:] if np.isfinite(g)]
+        if gains and abs(gains[-1]) <= noise:
+            return 0.0
+        rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]
+        if not rates or max(rates) >= 1:
+            return np.inf
+        return gains[-1] * max(rates) / (1 - max(rates))
+
+    def _stop(self, progress: Progress) -> str | None:
+        rules = self.rules
+        wants_stop = rules.callback is not None and rules.callback(progress) is True
+        if progress.remaining < rules.tol:
+            return "converged"
+        if wants_stop:
+            return "callback"
+        if rules.interrupted():
+            return "interrupted"
+        if rules.max_time is not None and progress.seconds >= rules.max_time:
+            return "max_time"
+        return "max_iter" if self.n_iter >= rules.max_iter else None

@@ -1,0 +1,1 @@
+"""What each model is; one family, one file. `base` teaches how to write one."""

@@ -1,0 +1,63 @@
+"""The protocol between a family and the engine.
+
+A family says what one component of a mixture is. It has three NamedTuples of arrays, each with a leading axis over the K
+components, and five verbs:
+
+- ``Params``: what a user reads. No derived array is among them, so that two of them can be combined linearly.
+- ``Prepared``: what the kernels read, in the dtype of the data, made from Params once an iteration. It has a field
+  ``shift`` (d,) in float64, which is subtracted from every row as it is loaded.
+- ``Statistics``: additive sums over rows, float64, each with a further leading axis over the slots of a parallel loop.
+  One of them is ``sum_w`` (K,), the sums of the responsibilities.
+
+The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+class Scale(NamedTuple):
+    """Where the data lie and how far they spread: mean (d,), covariance (d, d), standard deviations (d,), all > 0."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    deviation: np.ndarray
+
+
+class Family(Protocol):
+    """What the engine asks of a model of one component."""
+
+    log_prob: Callable
+    """(tile, prepared, out): out[k, b] = log p(x_b | k)."""
+
+    accumulate: Callable
+    """(tile, resp, prepared, statistics, s): statistics[s] += sum_b resp[k, b] T(x_b)."""
+
+    def prepare(self, params: Any, dtype: np.dtype) -> Any:
+        """Params -> Prepared. The one place that rejects bad parameters, with a `ValueError`."""
+
+    def zeros(self, params: Any, slots: int) -> Any:
+        """Statistics of zeros with a leading slot axis, padded as the bricks need it."""
+
+    def unpad(self, statistics: Any, params: Any) -> Any:
+        """Statistics without slot axis and padding: additive over chunks of one iteration."""
+
+    def m_step(self, statistics: Any, params: Any) -> Any:
+        """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
+
+    def collapsed(self, params: Any, statistics: Any) -> np.ndarray:
+        """Mask (K,) of the components without a proper density."""
+
+    def floored(self, params: Any, mask: np.ndarray, scale: Scale) -> Any:
+        """Params with the masked components given the least proper density."""
+
+    def reseeded(self, params: Any, k: int, row: np.ndarray, scale: Scale) -> Any:
+        """Params with component k spread as the data about `row`."""
+
+    def n_parameters(self, params: Any) -> int:
+        """Free parameters of all components, without the mixture's weights."""
+
+    def sample(self, params: Any, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """counts[k] rows of each component, in order."""

@@ -1,0 +1,70 @@
+"""Covariance matrices in scikit-learn's four shapes: full (K, d, d), tied (d, d), diag (K, d), spherical (K,)."""
+
+import numpy as np
+
+FLOOR = 1e-10
+"""Least variance of a floored component in units of the data's, in any direction."""
+
+
+def expand(covariances: np.ndarray, covariance_type: str, k: int, d: int) -> np.ndarray:
+    """The K matrices (K, d, d), whatever the shape they are kept in."""
+    if covariance_type == "full":
+        return covariances
+    if covariance_type == "tied":
+        return np.broadcast_to(covariances, (k, d, d))
+    return covariances.reshape(k, -1)[:, None, :] * np.eye(d)
+
+
+def reduce(matrices: np.ndarray, covariance_type: str) -> np.ndarray:
+    """Inverse of `expand` for matrices (K, d, d); what the shape cannot hold is dropped, tied ones are averaged."""
+    if covariance_type == "full":
+        return np.array(matrices)
+    if covariance_type == "tied":
+        return matrices.mean(axis=0)
+    diagonal = np.diagonal(matrices, axis1=1, axis2=2)
+    return diagonal.mean(axis=1) if covariance_type == "spherical" else np.array(diagonal)
+
+
+def n_parameters(covariance_type: str, k: int, d: int) -> int:
+    """Free parameters of the covariances."""
+    one = d * (d + 1) // 2
+    return {"full": k * one, "tied": one, "diag": k * d, "spherical": k}[covariance_type]
+
+
+def singular(covariances: np.ndarray, covariance_type: str, k: int) -> np.ndarray:
+    """Mask (K,) of covariances without a usable Cholesky factor."""
+    if covariance_type in ("diag", "spherical"):
+        variances = covariances.reshape(k, -1)
+        return ~((variances > np.finfo(float).tiny) & np.isfinite(variances)).all(axis=1)
+    d = covariances.shape[-1]
+    matrices = covariances.reshape(-1, d, d)
+    try:
+        bad = ~_well_factored(matrices)
+    except np.linalg.LinAlgError:
+        bad = np.array([_fails(m) for m in matrices])
+    return np.broadcast_to(bad, (k,)).copy()
+
+
+def _well_factored(matrices: np.ndarray) -> np.ndarray:
+    """Whether each feature keeps more of its variance, given those before it, than rounding can feign."""
+    pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2) ** 2
+    variances = np.diagonal(matrices, axis1=1, axis2=2)
+    d = matrices.shape[-1]
+    return (pivots > 8 * d * np.finfo(float).eps * variances).all(axis=1) & np.isfinite(pivots).all(axis=1)
+
+
+def _fails(matrix: np.ndarray) -> bool:
+    try:
+        return not _well_factored(matrix[None])[0]
+    except np.linalg.LinAlgError:
+        return True
+
+
+def clip(matrices: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Matrices with no eigenvalue under `FLOOR` in units of `spread` (d,), the data's standard deviations.
+
+    This is the maximum-likelihood estimate among the covariances with that least variance.
+    """
+    unit = spread[:, None] * spread
+    values, vectors = np.linalg.eigh(matrices / unit)
+    return (vectors * np.maximum(values, FLOOR)[:, None, :]) @ np.swapaxes(vectors, 1, 2) * unit

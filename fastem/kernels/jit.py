@@ -1,0 +1,52 @@
+"""The only place that configures Numba: what a brick is, how a loop is compiled, what invalidates its cache."""
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+from numba.extending import register_jitable
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+"""No fastmath: every contraction is written as an explicit `simd.fma`, so NaN, inf and the exp stay defined."""
+
+brick = register_jitable
+"""A plain Python function that compiled loops call and LLVM inlines; a test can call it uncompiled.
+
+Not `inline="always"`: Numba 0.68 then merges variables of the brick's loops, and stores of one loop are lost.
+"""
+
+_warned = False
+
+
+def stamp(*functions: Callable) -> str:
+    """Checksum of the sources behind `functions` and of all of `kernels`.
+
+    Numba's cache looks at the file of the compiled function only, and serves stale code when a brick in another file
+    was edited. A factory that closes over this string gets a new cache entry instead.
+    """
+    files = {Path(sys.modules[f.__module__].__file__ or "") for f in functions}
+    files |= set(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(repr(OPTIONS).encode())
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def compiled(function: Callable, *, parallel: bool) -> Callable:
+    """`function` as a compiled loop, cached on disk where a cache folder can be written."""
+    global _warned
+    try:
+        return numba.njit(cache=True, parallel=parallel, **OPTIONS)(function)
+    except (RuntimeError, OSError) as error:
+        if not _warned:
+            _warned = True
+            warnings.warn(
+                f"compiled kernels cannot be cached on disk ({error}); each process compiles them anew. "
+                "Set NUMBA_CACHE_DIR to a folder that can be written.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return numba.njit(parallel=parallel, **OPTIONS)(function)

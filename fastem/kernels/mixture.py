@@ -1,0 +1,201 @@
+"""The E-step of a finite mixture: tiles, softmax, slots. The parallel loops of every family are here."""
+
+from collections import namedtuple
+from collections.abc import Callable
+
+import numpy as np
+from numba import prange
+from numba.extending import register_jitable
+
+from fastem.kernels.jit import brick, compiled, stamp
+from fastem.kernels.simd import (
+    address, fma, group, like, load, maximum, native, splat, sqrt, store, total, transpose
+)
+from fastem.kernels.special import exp, log
+
+Tile = namedtuple("Tile", "columns rows weight root_weight log_prob resp root centred weighted index least")
+Tile.__doc__ = """Scratch of one slot: a block of B rows of X minus the shift, and what is computed of them.
+
+columns (d, B) and rows (B, d) are the same numbers with either axis innermost; weight (1, B) is 0 in the lanes past the
+data and root_weight its square root; log_prob (1, B) is log p(x); resp (K, B) holds log p(x | k), then the
+responsibilities times the weight, and root its square root; rows past K are 0. least (1,) is the responsibility below
+which a lane adds nothing that float64 could hold. centred (d, B), weighted (B, d) and index (B,) are free for bricks.
+d is padded to whole registers, and with zeros.
+"""
+
+SMALL = 4
+"""Features up to which single stores are faster than the transposition of whole registers."""
+
+LEAST = -1e37
+"""Floor under half a log-density: -inf minus -inf is not a number."""
+
+NEGLIGIBLE = 1e-28
+"""Responsibility that cannot show beside 1, even summed over 1e12 rows."""
+
+
+@register_jitable
+def _aligned(like_array, rows, columns):
+    """Zeros (rows, columns) that start on a cache line."""
+    size = like_array.itemsize
+    buffer = np.zeros(rows * columns + 64 // size, like_array.dtype)
+    first = (64 - address(buffer) % 64) % 64 // size
+    return buffer[first : first + rows * columns].reshape((rows, columns))
+
+
+@register_jitable
+def make_tile(like_array, d, k, lanes):
+    """Scratch for `lanes` rows; an odd cache line a row keeps columns of the tile out of one cache set."""
+    width = max(8, native(like_array))
+    odd = 64 // like_array.itemsize
+    d = -(-d // width) * width
+    k = -(-k // 4) * 4
+    return Tile(
+        _aligned(like_array, d, lanes + odd),
+        _aligned(like_array, lanes, d + odd),
+        _aligned(like_array, 1, lanes),
+        _aligned(like_array, 1, lanes),
+        _aligned(like_array, 1, lanes),
+        _aligned(like_array, k, lanes),
+        _aligned(like_array, k, lanes),
+        _aligned(like_array, d, lanes + odd),
+        _aligned(like_array, lanes, d + odd),
+        np.zeros(lanes + 8, np.int64),
+        np.zeros(1, like_array.dtype),
+    )
+
+
+@brick
+def load_tile(X, weight, first, count, shift, tile):
+    """Rows first ... first + count of X minus the shift; the difference is taken in float64."""
+    rows, columns = tile.rows, tile.columns
+    lanes, d = rows.shape[0], X.shape[1]
+    largest = 0.0
+    for b in range(count):
+        tile.weight[0, b] = weight[first + b] if weight.size > 0 else 1.0
+        largest = max(largest, tile.weight[0, b])
+    for b in range(count, lanes):
+        tile.weight[0, b] = 0.0
+    tile.least[0] = NEGLIGIBLE * largest
+    for b in range(count):
+        for j in range(d):
+            rows[b, j] = X[first + b, j] - shift[j]
+    for b in range(count, lanes):
+        for j in range(d):
+            rows[b, j] = 0.0
+    if d <= SMALL:
+        for b in range(lanes):
+            for j in range(d):
+                columns[j, b] = rows[b, j]
+    else:
+        for b in range(0, lanes, native(rows)):
+            for j in range(0, d, native(rows)):
+                transpose(rows, b, j, columns)
+
+
+@brick
+def normalize(tile, log_weights):
+    """resp[k, b] = w_b p(k | x_b), root = sqrt(resp), log_prob = log p(x_b); returns sum_b w_b log p(x_b).
+
+    The exponential is taken of half the difference, so that the roots cost one square root a row instead of K.
+    """
+    resp, root, weight = tile.resp, tile.root, tile.weight
+    components, lanes = log_weights.shape[1], resp.shape[1]
+    log_likelihood = 0.0
+    for b in range(0, lanes, group(resp)):
+        top = like(load(resp, 0, b), LEAST)
+        for k in range(components):
+            half = (load(resp, k, b) + splat(log_weights, 0, k)) * like(top, 0.5)
+            store(resp, k, b, half)
+            top = maximum(half, top)
+        s = like(top, 0.0)
+        for k in range(components):
+            e = exp(maximum(load(resp, k, b), like(top, LEAST)) - top)
+            store(root, k, b, e)
+            s = fma(e, e, s)
+        w = load(weight, 0, b)
+        root_w = sqrt(w)
+        store(tile.root_weight, 0, b, root_w)
+        scale = root_w / sqrt(s)
+        for k in range(components):
+            e = load(root, k, b) * scale
+            store(root, k, b, e)
+            store(resp, k, b, e * e)
+        log_p = fma(like(top, 2.0), top, log(s))
+        store(tile.log_prob, 0, b, log_p)
+        log_likelihood += total(w * log_p)
+    return log_likelihood
+
+
+def mixture_e_step(log_prob: Callable, accumulate: Callable, *, parallel: bool = True) -> Callable:
+    """Compile the E-step of one family.
+
+    Returns ``e_step(X, weight, log_weights, prepared, statistics, log_likelihood, lanes)``, which adds the statistics
+    of the rows of slot s to ``statistics[...][s]`` and writes their log-likelihood to ``log_likelihood[s]``. The slots
+    are equal runs of tiles and depend on the data alone, so the sums have the same bits for any number of threads.
+    """
+    mark = stamp(log_prob, accumulate)
+
+    @register_jitable
+    def slot(s, slots, X, weight, log_weights, prepared, statistics, lanes):
+        n, d = X.shape
+        tile = make_tile(log_weights, d, log_weights.shape[1], lanes)
+        tiles = -(-n // lanes)
+        log_likelihood = 0.0
+        for t in range(tiles * s // slots, tiles * (s + 1) // slots):
+            load_tile(X, weight, t * lanes, min(lanes, n - t * lanes), prepared.shift, tile)
+            log_prob(tile, prepared, tile.resp)
+            log_likelihood += normalize(tile, log_weights)
+            accumulate(tile, tile.resp, prepared, statistics, s)
+        return log_likelihood
+
+    def e_step(X, weight, log_weights, prepared, statistics, log_likelihood, lanes):
+        _ = mark
+        slots = log_likelihood.size
+        for s in prange(slots):
+            log_likelihood[s] = slot(np.int64(s), slots, X, weight, log_weights, prepared, statistics, lanes)
+
+    return compiled(e_step, parallel=parallel)
+
+
+def mixture_rows(log_prob: Callable, *, parallel: bool = True) -> Callable:
+    """Compile what `predict` and `score_samples` need of one family.
+
+    Returns ``rows(X, log_weights, prepared, log_p, labels, resp, slots, lanes)``, which fills those of log_p (n,),
+    labels (n,) and resp (n, K) that are not empty.
+    """
+    mark = stamp(log_prob)
+
+    @brick
+    def put(tile, first, count, components, log_p, labels, resp):
+        for b in range(count):
+            if log_p.size > 0:
+                log_p[first + b] = tile.log_prob[0, b]
+            if labels.size > 0:
+                best = 0
+                for k in range(1, components):
+                    best = k if tile.resp[k, b] > tile.resp[best, b] else best
+                labels[first + b] = best
+            if resp.size > 0:
+                for k in range(components):
+                    resp[first + b, k] = tile.resp[k, b]
+
+    @register_jitable
+    def slot(s, slots, X, log_weights, prepared, log_p, labels, resp, lanes):
+        n, d = X.shape
+        components = log_weights.shape[1]
+        tile = make_tile(log_weights, d, components, lanes)
+        tiles = -(-n // lanes)
+        ones = np.zeros(0)
+        for t in range(tiles * s // slots, tiles * (s + 1) // slots):
+            count = min(lanes, n - t * lanes)
+            load_tile(X, ones, t * lanes, count, prepared.shift, tile)
+            log_prob(tile, prepared, tile.resp)
+            normalize(tile, log_weights)
+            put(tile, t * lanes, count, components, log_p, labels, resp)
+
+    def rows(X, log_weights, prepared, log_p, labels, resp, slots, lanes):
+        _ = mark
+        for s in prange(slots):
+            slot(np.int64(s), slots, X, log_weights, prepared, log_p, labels, resp, lanes)
+
+    return compiled(rows, parallel=parallel)

@@ -1,0 +1,206 @@
+"""Mixture estimators, shaped as scikit-learn's."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from fastem.engine.model import MixtureParams
+from fastem.estimator import MixtureEstimator
+from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
+from fastem.starts import INIT_PARAMS, Start, from_centres
+from fastem.validation import check_init, check_precisions_init, check_weights_init
+
+
+class GaussianMixture(MixtureEstimator):
+    """Mixture of Gaussians, fitted by expectation-maximization.
+
+    The parameters, attributes and methods of :class:`sklearn.mixture.GaussianMixture`, plus weights of rows, and an
+    E-step and M-step fused into one compiled pass over the data that keeps no responsibilities.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+    tol : float, default 1e-4
+        The fit ends when the predicted remaining gain of the log-likelihood (Aitken's extrapolation) falls below this,
+        in nats per unit weight.
+    reg_covar : float, default 1e-6
+        Added to the variances, in the squared units of the data.
+    max_iter : int, default 1000
+    n_init : int, default 1
+        Fits from that many starts; the best is kept.
+    init_params : {"race", "kmeans", "k-means++", "random", "random_from_data"}, default "race"
+        "race": a dozen k-means and k-means++ starts on a sample, a few EM steps each, the worse half dropped after every
+        round; the winner is continued on all data.
+    weights_init, means_init, precisions_init : array-like, optional
+        Starting values (K,), (K, d) and the precisions in the shape of `precisions_`, in place of those of `init_params`.
+    random_state : int, RandomState or None
+    warm_start : bool, default False
+        Begin at the parameters of the last fit.
+    verbose : int, default 0
+        1 prints a line every `verbose_interval` iterations.
+    verbose_interval : int, default 10
+    n_jobs : int or None
+        Threads; None for all. The result has the same bits for any number.
+    callback : callable, optional
+        ``callback(progress)`` after every iteration with a :class:`fastem.engine.monitor.Progress`; True ends the fit.
+    max_time : float, optional
+        Seconds after which the fit ends.
+    on_collapse : {"restart", "drop", "raise"}, default "restart"
+        What happens to a component that holds no row, or whose covariance is singular in spite of `reg_covar`. "restart"
+        moves it to where the data are worst explained, three times at most, then keeps it at the least variance.
+
+    Attributes
+    ----------
+    weights_ : (K,) ; means_ : (K, d)
+    covariances_, precisions_, precisions_cholesky_ : (K, d, d), (d, d), (K, d) or (K,)
+        By `covariance_type`; all in X's float dtype.
+    converged_ : bool
+    n_iter_ : int
+    stop_reason_ : str
+        "converged", "max_iter", "max_time", "callback", "interrupted", "decreased" or "not_finite".
+    lower_bound_, lower_bounds_ : float, list of float
+        Log-likelihood in nats per unit weight, last and of every iteration.
+    history_ : structured array
+        Fields log_likelihood (total, nats) and seconds, one entry an iteration.
+    diagnostics_ : dict
+        Components that were restarted, dropped or floored.
+    n_features_in_ : int ; feature_names_in_ : (d,)
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, (500, 2)), rng.normal(3, 1, (500, 2))])
+    >>> model = fastem.GaussianMixture(2, random_state=0).fit(X)
+    >>> np.sort(model.means_[:, 0]).round()
+    array([-3.,  3.])
+    >>> model.converged_
+    True
+    """
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-4,
+        reg_covar=1e-6,
+        max_iter=1000,
+        n_init=1,
+        init_params="race",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+        callback=None,
+        max_time=None,
+        on_collapse="restart",
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+        self.callback = callback
+        self.max_time = max_time
+        self.on_collapse = on_collapse
+
+    def to_sklearn(self):
+        """The fitted model as a :class:`sklearn.mixture.GaussianMixture` with the same parameters and attributes."""
+        from fastem.interchange import to_sklearn
+
+        return to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, other):
+        """A fitted :class:`sklearn.mixture.GaussianMixture` as one of ours."""
+        from fastem.interchange import from_sklearn
+
+        return from_sklearn(cls, other)
+
+    def _validate_parameters(self) -> None:
+        for name, least in (("n_components", 1), ("n_init", 1), ("max_iter", 0)):
+            _check_number(name, getattr(self, name), Integral, least)
+        for name in ("tol", "reg_covar"):
+            _check_number(name, getattr(self, name), Real, 0)
+        if self.max_time is not None:
+            _check_number("max_time", self.max_time, Real, 0)
+        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0 or self.n_jobs < -1):
+            raise ValueError(f"n_jobs is {self.n_jobs!r}; a number of threads, or None or -1 for all, is wanted")
+        if self.callback is not None and not callable(self.callback):
+            raise ValueError(f"callback is {self.callback!r}; a function of one argument is wanted")
+        _check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
+        _check_choice("init_params", self.init_params, INIT_PARAMS)
+        _check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
+
+    def _family(self) -> Gaussian:
+        return Gaussian(self.covariance_type, self.reg_covar)
+
+    def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
+        k, d = start.k, start.data.X.shape[1]
+        given = self.weights_init, self.means_init, self.precisions_init
+        weights = None if given[0] is None else check_weights_init(given[0], k)
+        means = None if given[1] is None else check_init("means_init", given[1], (k, d))
+        covariances = (
+            None if given[2] is None else check_precisions_init(given[2], self.covariance_type, k, d)
+        )
+        if params is None:
+            if weights is None or means is None or covariances is None:
+                return None
+            return MixtureParams(weights, GaussianParams(means, covariances))
+        if means is not None and self.init_params == "race":
+            params = from_centres(start, means, lambda params, statistics: params)
+        return MixtureParams(
+            params.weights if weights is None else weights,
+            GaussianParams(
+                params.components.means if means is None else means,
+                params.components.covariances if covariances is None else covariances,
+            ),
+        )
+
+    def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
+        cholesky = self._family().precisions_cholesky(params.components)
+        if self.covariance_type in ("full", "tied"):
+            precisions = cholesky @ np.swapaxes(cholesky, -1, -2)
+        else:
+            precisions = cholesky**2
+        self.weights_ = params.weights.astype(dtype)
+        self.means_ = params.components.means.astype(dtype)
+        self.covariances_ = params.components.covariances.astype(dtype)
+        self.precisions_cholesky_ = cholesky.astype(dtype)
+        self.precisions_ = precisions.astype(dtype)
+
+    def _get_params_(self) -> MixtureParams:
+        components = GaussianParams(self.means_.astype(np.float64), self.covariances_.astype(np.float64))
+        return MixtureParams(self.weights_.astype(np.float64), components)
+
+
+def _check_number(name: str, value: Any, kind: type, least: float) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
+        noun = "a whole number" if kind is Integral else "a number"
+        raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted")

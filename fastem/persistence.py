@@ -1,0 +1,240 @@
+"""Fitted models in one versioned ``.npz`` of numbers and JSON: no pickle, nothing that runs when read.
+
+========================= ==================================================================================
+``format``                ``"fastem"``
+``version``               1
+``kind``                  name of the class, such as ``"GaussianMixture"``
+``parameters``            JSON of the constructor's arguments that are plain values
+``init_<name>``           array given as ``<name>_init``
+``attributes``            JSON of the fitted attributes that are plain values
+``<name>_``               array of the fitted attribute of that name
+========================= ==================================================================================
+
+A callback is not stored, nor is a `random_state` that is a generator: they belong to the process that made
+them.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.files import written_beside
+
+FORMAT = "fastem"
+VERSION = 1
+# The only classes a file can name, and where each lives.
+KINDS = {"GaussianMixture": "fastem.mixture"}
+
+_ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
+
+
+class Contents(NamedTuple):
+    """What a model file holds: the name of its class, constructor arguments and fitted attributes."""
+
+    kind: str
+    parameters: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+def save(estimator: Any, path: str | os.PathLike) -> None:
+    """Write a fitted estimator to one file, from which :func:`load` makes an equal one.
+
+    The file is written beside `path` and renamed: an earlier file stays whole until the new one is.
+
+    Parameters
+    ----------
+    estimator : GaussianMixture
+        A fitted estimator.
+    path : str or path-like
+        The file to write; the usual ending is ``.npz``, and none is appended.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted (a ValueError).
+    ValueError
+        If an argument or attribute is neither a number, a text nor an array of numbers.
+    OSError
+        If the file cannot be written.
+    """
+    kind = type(estimator).__name__
+    if kind not in KINDS:
+        raise ValueError(f"cannot save a {kind}: files hold one of {', '.join(KINDS)}")
+    from sklearn.utils.validation import check_is_fitted  # here, because reading a file needs no scikit-learn
+
+    check_is_fitted(estimator)
+    parameters, arrays = _split(_stored_parameters(estimator))
+    attributes, fitted = _split(
+        {name: value for name, value in vars(estimator).items() if _is_attribute(name)}
+    )
+    entries: dict[str, Any] = {f"init_{name.removesuffix('_init')}": arrays[name] for name in arrays} | fitted
+    with written_beside(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            format=FORMAT,
+            version=VERSION,
+            kind=kind,
+            parameters=json.dumps(parameters),
+            attributes=json.dumps(attributes),
+            **entries,
+        )
+
+
+def load(path: str | os.PathLike) -> Any:
+    """Read a fitted estimator that :func:`save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    GaussianMixture
+        With the arguments and the fitted attributes of the one that was saved, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of ours (a pickle is never opened), truncated, or of another version or kind.
+    FileNotFoundError
+        If there is no such file.
+    """
+    kind, parameters, attributes = read(path)
+    cls = getattr(importlib.import_module(KINDS[kind]), kind)
+    try:
+        estimator = cls(**parameters)
+    except TypeError as error:
+        raise _damaged(path, f"its {kind} has unknown arguments ({error})") from error
+    vars(estimator).update(attributes)
+    return estimator
+
+
+def read(path: str | os.PathLike) -> Contents:
+    """Read and check a model file without making the estimator; raises what :func:`load` raises."""
+    _check_looks_like_ours(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            entries = {name: file[name] for name in file.files} if "format" in file.files else {}
+    except Exception as error:  # zipfile and numpy meet damage with a dozen types, some of them undocumented
+        if "allow_pickle" in str(error):  # numpy's words for an array of Python objects
+            raise ValueError(
+                f"{_name(path)} holds pickled objects, which may run code and are never loaded: {_WANTED}"
+            ) from error
+        raise _damaged(path, str(error)) from error
+    if _text(entries, "format") != FORMAT:
+        raise ValueError(f"{_name(path)} is an .npz file, but no model of fastem: {_WANTED}")
+    _check_version_and_kind(path, entries)
+    return _contents(path, entries)
+
+
+_WANTED = "wanted a file written by fastem's save(); give that file, or fit and save the model again"
+
+
+def _name(path: str | os.PathLike) -> str:
+    return os.fspath(path)
+
+
+def _damaged(path: str | os.PathLike, why: str) -> ValueError:
+    return ValueError(f"{_name(path)} is truncated or damaged ({why}): {_WANTED}")
+
+
+def _check_looks_like_ours(path: str | os.PathLike) -> None:
+    """Tell apart what people give by mistake; numpy would take every unknown file for a pickle."""
+    if os.path.isdir(path):
+        raise ValueError(f"{_name(path)} is a folder: {_WANTED}")
+    with open(path, "rb") as file:
+        head = file.read(6)
+    if head.startswith(_ZIP):
+        return
+    if _ZIP.startswith(head):
+        raise _damaged(path, f"it has {len(head)} bytes")
+    if head.startswith(_NPY):
+        what = "a single array (.npy), not a model"
+    elif head[0] == 0x80:
+        what = "a pickle, which may run code and which fastem never loads"
+    else:
+        what = "not a model of fastem"
+    raise ValueError(f"{_name(path)} is {what}: {_WANTED}")
+
+
+def _text(entries: Mapping[str, np.ndarray], name: str) -> str:
+    # numpy gives bytes for a member of the archive that is no array
+    return str(entries[name][()]) if isinstance(entries.get(name), np.ndarray) else "missing"
+
+
+def _check_version_and_kind(path: str | os.PathLike, entries: Mapping[str, np.ndarray]) -> None:
+    version, kind = _text(entries, "version"), _text(entries, "kind")
+    if version != str(VERSION):
+        raise ValueError(
+            f"{_name(path)} has version {version} of the format, and this fastem reads version {VERSION}: "
+            "install the fastem that wrote it, or fit and save the model again"
+        )
+    if kind not in KINDS:
+        raise ValueError(
+            f"{_name(path)} holds a model of kind {kind}, and this fastem knows {', '.join(KINDS)}: "
+            "install the fastem that wrote it, or fit and save the model again"
+        )
+
+
+def _contents(path: str | os.PathLike, entries: dict[str, np.ndarray]) -> Contents:
+    try:
+        parameters = json.loads(_text(entries, "parameters"))
+        attributes = json.loads(_text(entries, "attributes"))
+        parameters |= {
+            f"{name.removeprefix('init_')}_init": array
+            for name, array in entries.items()
+            if name.startswith("init_")
+        }
+        # [()] makes a NumPy scalar of an array without axes, as which it was stored.
+        attributes |= {name: array[()] for name, array in entries.items() if name.endswith("_")}
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, f"unreadable entry: {error}") from error
+    if not all(map(_is_attribute, attributes)):
+        raise _damaged(path, "an attribute has no name of ours")
+    if "feature_names_in_" in attributes:  # scikit-learn holds and compares them as an array of objects
+        attributes["feature_names_in_"] = np.array(attributes["feature_names_in_"], dtype=object)
+    return Contents(_text(entries, "kind"), parameters, attributes)
+
+
+def _is_attribute(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("_")
+
+
+def _stored_parameters(estimator: Any) -> dict[str, Any]:
+    """Constructor arguments without those that belong to this process."""
+    parameters = estimator.get_params(deep=False)
+    parameters.pop("callback", None)
+    if not isinstance(parameters.get("random_state"), int | np.integer | None):
+        parameters["random_state"] = None
+    return parameters
+
+
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Plain values, for JSON, and arrays; NumPy scalars are arrays without axes, which keeps their type."""
+    plain: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        array = np.asarray(value) if hasattr(value, "__array__") else None
+        if name == "feature_names_in_":
+            plain[name] = [str(feature) for feature in value]
+        elif array is not None and (array.ndim or name.endswith("_")) and not array.dtype.hasobject:
+            arrays[name] = array
+        else:
+            plain[name] = _plain(name, value)
+    return plain, arrays
+
+
+def _plain(name: str, value: Any) -> Any:
+    """`value`, if JSON gives it back; NumPy scalars within become Python's."""
+
+    def of_numpy(item: Any) -> Any:
+        if isinstance(item, np.generic | np.ndarray) and not item.dtype.hasobject:
+            return item.tolist()
+        raise ValueError(f"cannot save {name}: a {type(item).__name__} is neither number, text nor array")
+
+    return json.loads(json.dumps(value, default=of_numpy))

@@ -1,0 +1,92 @@
+"""A fitted model as tables on the screen, from its file alone: nothing is compiled or computed anew."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fastem.persistence import Contents, read
+
+_COLUMNS = 6  # features shown beside each other; more do not fit into a terminal
+
+
+def show_model(path: str | os.PathLike) -> None:
+    """Print the settings, the ending of the fit and the components of a model file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ``fastem.save`` wrote; the errors are those of ``fastem.load``.
+    """
+    contents = read(path)
+    # A pipe has no width: wide enough, then, that no table is cut.
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _facts(contents):
+        facts.add_row(Text(name, "bold"), Text(value))
+    console.print(Text(f"{contents.kind} in {os.fspath(path)}", "bold"))
+    console.print(facts)
+    console.print(_components(contents))
+
+
+def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
+    parameters, attributes = contents.parameters, contents.attributes
+    means = attributes["means_"]
+    yield "components", str(len(means))
+    yield "features", str(means.shape[1])
+    yield "covariances", f"{parameters['covariance_type']}, {means.dtype}"
+    converged = "converged" if attributes["converged_"] else f"not converged ({attributes['stop_reason_']})"
+    yield "fit", f"{converged} after {attributes['n_iter_']} iterations{_seconds(attributes)}"
+    yield "log-likelihood", f"{float(attributes['lower_bound_']):.6f} per row"
+    happened = _diagnostics(attributes.get("diagnostics_", {}))
+    if happened:
+        yield "components in trouble", happened
+    shown = {"n_components", "covariance_type", "callback", "verbose", "verbose_interval", "warm_start"}
+    settings = {name: value for name, value in parameters.items() if name not in shown and value is not None}
+    yield "settings", ", ".join(f"{name}={_short(value)}" for name, value in settings.items())
+
+
+def _seconds(attributes: Mapping[str, Any]) -> str:
+    history = attributes.get("history_")
+    return f" in {history['seconds'][-1]:.2f} s" if history is not None and len(history) else ""
+
+
+def _diagnostics(diagnostics: Mapping[str, Any]) -> str:
+    counts = {name: len(diagnostics.get(name) or []) for name in ("restarted", "dropped", "floored")}
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+
+
+def _short(value: Any) -> str:
+    return f"array{value.shape}" if isinstance(value, np.ndarray) else str(value)
+
+
+def _components(contents: Contents) -> Table:
+    attributes = contents.attributes
+    means, covariances = attributes["means_"], attributes["covariances_"]
+    names = attributes.get("feature_names_in_", [f"x{j}" for j in range(means.shape[1])])
+    deviations = _standard_deviations(covariances, contents.parameters["covariance_type"], means)
+    table = Table("component", "weight", caption="mean ± standard deviation", caption_justify="left")
+    for name in names[:_COLUMNS]:
+        table.add_column(Text(str(name)), justify="right", no_wrap=True)
+    hidden = means.shape[1] - _COLUMNS
+    if hidden > 0:
+        table.add_column(f"{hidden} more")
+    for k, weight in enumerate(attributes["weights_"]):
+        cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(means[k, :_COLUMNS], deviations[k])]
+        table.add_row(str(k), f"{weight:.4f}", *cells, *(["..."] if hidden > 0 else []))
+    return table
+
+
+def _standard_deviations(covariances: np.ndarray, covariance_type: str, means: np.ndarray) -> np.ndarray:
+    if covariance_type == "spherical":
+        variances = covariances[:, None]
+    elif covariance_type == "diag":
+        variances = covariances
+    else:  # full, or one matrix for all
+        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    return np.sqrt(np.broadcast_to(variances, means.shape))

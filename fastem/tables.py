@@ -1,0 +1,161 @@
+"""Tables of numbers from .npy (memory-mapped) and .csv files, with errors that name file, line and column."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+_NPY = b"\x93NUMPY"
+
+
+def read_table(path: str | os.PathLike) -> np.ndarray:
+    """Read the rows of a ``.npy`` or ``.csv`` file.
+
+    A ``.npy`` file is mapped into memory, not read. A ``.csv`` file may begin with a line of column names;
+    its fields are separated by tabs if its first line has any, else by semicolons, else by commas.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns)
+
+    Raises
+    ------
+    ValueError
+        If the ending is another one, the file is damaged or has no rows, or a field is not a number.
+    OSError
+        If the file cannot be read.
+    """
+    return _two_dimensional(path, _read(path))
+
+
+def read_weights(path: str | os.PathLike) -> np.ndarray:
+    """Read one weight a row from a ``.npy`` file with one axis, or a ``.csv`` file with one column."""
+    weights = _read(path)
+    if weights.ndim == 2 and weights.shape[1] == 1:
+        weights = weights[:, 0]
+    if weights.ndim != 1:
+        raise ValueError(f"{_name(path)}: wanted one weight a row, and its shape is {weights.shape}")
+    return weights
+
+
+def _name(path: str | os.PathLike) -> str:
+    return os.fspath(path)
+
+
+def _read(path: str | os.PathLike) -> np.ndarray:
+    if os.path.isdir(path):
+        raise ValueError(f"{_name(path)} is a folder; give a .npy or .csv file")
+    ending = Path(path).suffix.lower()
+    if ending not in (".npy", ".csv"):
+        raise ValueError(f"{_name(path)}: cannot read {ending or 'a file with no ending'}; give .npy or .csv")
+    return _read_npy(path) if ending == ".npy" else _read_csv(path)
+
+
+def _two_dimensional(path: str | os.PathLike, X: np.ndarray) -> np.ndarray:
+    if X.ndim != 2:
+        raise ValueError(
+            f"{_name(path)}: wanted a table of rows and columns, and the array has the shape {X.shape}; "
+            "save it with X.reshape(len(X), -1)"
+        )
+    if X.size == 0:
+        raise ValueError(f"{_name(path)} has {X.shape[0]} rows and {X.shape[1]} columns: nothing to read")
+    return X
+
+
+def _read_npy(path: str | os.PathLike) -> np.ndarray:
+    with open(path, "rb") as file:
+        if file.read(len(_NPY)) != _NPY:
+            raise ValueError(f"{_name(path)} is no .npy file, whatever its ending; write it with numpy.save")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        if "object" in str(error).lower():  # numpy: "Array can't be memory-mapped: Python objects in dtype."
+            why = "holds Python objects, which may run code and are never loaded; save an array of numbers"
+        elif "empty file" in str(error):  # an array of no elements has no bytes to map
+            return np.load(path, allow_pickle=False)
+        else:
+            why = f"is truncated or damaged ({error}); write it again"
+        raise ValueError(f"{_name(path)} {why}") from error
+
+
+def _read_csv(path: str | os.PathLike) -> np.ndarray:
+    try:
+        return _parse_csv(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{_name(path)} is not UTF-8 text; save it as UTF-8 (or as .npy)") from error
+    except csv.Error as error:
+        raise ValueError(f"{_name(path)} is not a table of comma-separated numbers: {error}") from error
+
+
+def _parse_csv(path: str | os.PathLike) -> np.ndarray:
+    delimiter, header_lines = _look_at_the_top(path)
+    try:
+        # numpy's parser is compiled; the loop below is slow, and only finds the place of an error.
+        X = np.loadtxt(
+            path,
+            delimiter=delimiter,
+            quotechar='"',
+            comments=None,
+            skiprows=header_lines,
+            ndmin=2,
+            encoding="utf-8-sig",
+        )
+        if np.isfinite(X).all():
+            return X
+        error = None
+    except UnicodeDecodeError:
+        raise
+    except ValueError as caught:
+        error = caught
+    _raise_at_first_bad_field(path, delimiter, header_lines)
+    raise ValueError(f"{_name(path)}: {error or 'a field is not a finite number'}")
+
+
+def _look_at_the_top(path: str | os.PathLike) -> tuple[str, int]:
+    """Return the delimiter, and how many lines the header takes (0 if there is none)."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        first = next((line for line in file if line.strip()), "")
+        if not first:
+            raise ValueError(f"{_name(path)} is empty; wanted lines of numbers")
+        delimiter = next((mark for mark in "\t;" if mark in first), ",")
+        file.seek(0)
+        reader = csv.reader(file, delimiter=delimiter)
+        fields, lines = next(((row, reader.line_num) for row in reader if any(map(str.strip, row))), ([], 0))
+        # A first line with a number in it is a row; a wrong field in it is an error, as in every other line.
+        if not fields or any(map(_is_number, fields)):
+            return delimiter, 0
+        if not any(row for row in reader):
+            raise ValueError(f"{_name(path)} has column names and no rows; wanted lines of numbers")
+        return delimiter, lines
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return "_" not in field  # Python reads 1_000 as a number, and nobody's table means that
+
+
+def _raise_at_first_bad_field(path: str | os.PathLike, delimiter: str, header_lines: int) -> None:
+    """Name the line and column of the first field that is no finite number, or the line of another length."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        width = None
+        for fields in reader:
+            if reader.line_num <= header_lines or not fields:
+                continue
+            where = f"{_name(path)}, line {reader.line_num}"
+            for column, field in enumerate(fields, 1):
+                if not _is_number(field) or not np.isfinite(float(field)):
+                    what = repr(field) if field.strip() else "empty"
+                    raise ValueError(f"{where}, column {column}: {what}, where a finite number was wanted")
+            if width not in (None, len(fields)):
+                raise ValueError(f"{where}: {len(fields)} columns, where the lines before have {width}")
+            width = len(fields)

@@ -1,0 +1,138 @@
+"""What the command line shows while it works: one line an error, one a warning, and the progress of a fit."""
+
+import functools
+import os
+import re
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fastem.engine.monitor import Progress
+
+P = ParamSpec("P")
+INTERRUPTED = 130  # what shells give for a process that Ctrl-C ended: 128 + SIGINT
+_SECONDS_LIVE, _SECONDS_PLAIN = 0.1, 3.0
+# One for everything that goes there: lines of another console would run into the live line.
+_STDOUT, _STDERR = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def say(text: str, *, label: str = "", style: str = "", err: bool = False) -> None:
+    """Print one line, as it is: no wrapping, and no markup, because file names may have brackets in them."""
+    line = re.sub(r"\s*\n\s*", " ", text).strip()
+    console = _STDERR if err else _STDOUT
+    console.print(Text.assemble((label, style), line), soft_wrap=True)
+
+
+def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Show an exception as one line on stderr, and exit with 1; its traceback only with --debug."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            say("interrupted; nothing was saved", label="error: ", style="bold red", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if os.environ.get("FASTEM_DEBUG", "0") not in ("", "0"):
+                traceback.print_exc()
+            say(_one_line(error), label="error: ", style="bold red", err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ValueError | OSError) and str(error):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error} (fastem --debug shows where; please report it)"
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[list[str]]:
+    """Show each warning once, as one line on stderr; yields the list of those shown."""
+    shown: list[str] = []
+
+    def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        if str(message) not in shown:
+            shown.append(str(message))
+            say(str(message), label="warning: ", style="yellow", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield shown
+
+
+class FitProgress:
+    """A callback for ``fit``: one live line in a terminal, and a plain line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._last: Progress | None = None
+        self._shown_at = -float("inf")
+        in_terminal = sys.stderr.isatty() and not _STDERR.is_dumb_terminal
+        waiting = Text("starting (the first fit on a machine compiles for some seconds) ...")
+        # No refreshing thread: it would take turns with the kernels' threads. The callback refreshes.
+        self._live = (
+            Live(waiting, console=_STDERR, auto_refresh=False, transient=True) if in_terminal else None
+        )
+
+    def __enter__(self) -> "FitProgress":
+        if self._live:
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        if self._last:
+            say(progress_line(self._last), err=True)
+
+    def __call__(self, progress: "Progress") -> None:
+        """Show `progress` if the line before is old enough."""
+        self._last = progress
+        now = time.monotonic()
+        if now - self._shown_at < (_SECONDS_LIVE if self._live else _SECONDS_PLAIN):
+            return
+        self._shown_at = now
+        line = progress_line(progress)
+        if self._live:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            say(line, err=True)
+            self._last = None
+
+
+def progress_line(progress: "Progress") -> str:
+    """Iteration, mean log-likelihood, predicted remaining gain and speed, in columns of constant width."""
+    mean = progress.log_likelihood / progress.weight
+    return (
+        f"iteration {progress.n_iter:4d}   log-likelihood {mean:.6f} per row   "
+        f"still to gain {progress.remaining:8.1e}   {count(progress.rows_per_second)} rows/s"
+    )
+
+
+def count(number: float) -> str:
+    """Return a number with three digits and a unit: 1.23 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"

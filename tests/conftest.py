@@ -1,0 +1,54 @@
+"""What every test gets: two threads, the same random numbers, settings put back, the tables of data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Before numba is imported: a machine with one core must still be able to ask for n_jobs=2.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
+
+import numba  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+DATA = Path(__file__).parent / "data"
+NOT_MEASURED = ("Species", "Class", "Status", "ID", "Diagnosis")
+
+# No deadline: the first example compiles. Derandomised: a red run can be run again.
+settings.register_profile(
+    "fastem", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fastem")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator with a fixed seed."""
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture(autouse=True)
+def threads_put_back() -> Iterator[None]:
+    """Check that a fit leaves numba's thread count as it was."""
+    threads = numba.get_num_threads()
+    yield
+    assert numba.get_num_threads() == threads, "numba's thread count was not restored"
+
+
+@pytest.fixture(scope="session")
+def table() -> Callable[[str], NDArray[np.float64]]:
+    """Return a loader of the continuous columns of a table in tests/data: table("iris")."""
+    return load_table
+
+
+def load_table(name: str) -> NDArray[np.float64]:
+    """Read the columns of a CSV that hold measurements, as C-contiguous float64."""
+    with open(DATA / f"{name}.csv", encoding="utf-8") as file:
+        header = [column.strip('"\n') for column in file.readline().split(",")]
+    measured = [j for j, column in enumerate(header) if column not in NOT_MEASURED]
+    rows = np.loadtxt(DATA / f"{name}.csv", delimiter=",", skiprows=1, usecols=measured, quotechar='"')
+    return np.ascontiguousarray(rows)

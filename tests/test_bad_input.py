@@ -1,0 +1,242 @@
+"""What bad input gets: a ValueError that says what was given and wanted and what to try, or no error."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+import reference
+from cases import OVERLAPPING, SEPARATED, fit, fitted, starting_from
+from scipy.sparse import csr_array
+from sklearn.exceptions import NotFittedError
+
+import fastem
+
+RNG = np.random.default_rng(11)
+X = RNG.standard_normal((40, 2))
+ADVICE = re.compile(
+    r"\b(try|use|pass|give|drop|remove|replace|impute|fill|reshape|set|lower|raise|reduce|fewer|convert|check|fit"
+    r"|consider|invert|add|provide|make|leave|choose|divide|cast|encode|clean|select)\b",
+    re.IGNORECASE,
+)
+
+
+def mixture(n_components: int = 2, **options: Any) -> fastem.GaussianMixture:
+    return fastem.GaussianMixture(n_components, random_state=0, **options)
+
+
+def with_bad(value: float) -> np.ndarray:
+    rows = X.copy()
+    rows[7, 1] = rows[23, 0] = value
+    return rows
+
+
+def weighted(sample_weight: Any) -> Callable[[], Any]:
+    return lambda: mixture().fit(X, sample_weight=sample_weight)
+
+
+def started(**inits: Any) -> Callable[[], Any]:
+    return lambda: mixture(**inits).fit(X)
+
+
+I2 = np.eye(2)
+not_definite = np.stack([I2, np.diag([1.0, -1.0])])
+not_symmetric = np.stack([I2, np.array([[1.0, 0.5], [0.0, 1.0]])])
+ones = np.ones(40)
+BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
+    # what was done, and the words by which the message names what was given and what was wanted
+    "NaN": (lambda: mixture().fit(with_bad(np.nan)), ["NaN", r"\b7\b", r"\b23\b"]),
+    "infinity": (lambda: mixture().fit(with_bad(np.inf)), ["inf", r"\b7\b"]),
+    "minus infinity": (lambda: mixture().fit(with_bad(-np.inf)), ["inf", r"\b7\b"]),
+    "NaN in predict": (lambda: fit(mixture(), X).predict(with_bad(np.nan)), ["NaN", r"\b7\b"]),
+    "NaN in score": (lambda: fit(mixture(), X).score(with_bad(np.nan)), ["NaN", r"\b7\b"]),
+    "one dimension": (lambda: mixture().fit(X[:, 0]), ["1D|1 dim", "2D|2 dim"]),
+    "three dimensions": (lambda: mixture().fit(X.reshape(20, 2, 2)), ["dim 3|3D|3 dim", "2"]),
+    "a scalar": (lambda: mixture().fit(3.0), ["scalar|0D|0 dim", "2D|2 dim"]),
+    "no rows": (lambda: mixture().fit(X[:0]), [r"0 sample|\(0, 2\)|no rows", "1"]),
+    "no columns": (lambda: mixture().fit(X[:, :0]), ["0 feature", "1"]),
+    "other features": (lambda: fit(mixture(), X).predict(np.ones((3, 5))), ["5 features", "2 features"]),
+    "fewer rows than components": (lambda: mixture(8).fit(X[:5]), [r"\b5\b", r"\b8\b", "n_components"]),
+    "complex": (lambda: mixture().fit(X + 1j), ["[Cc]omplex"]),
+    "objects": (lambda: mixture().fit(np.array([[{}, {}]] * 9, dtype=object)), ["object|dict|number"]),
+    "words": (lambda: mixture().fit([["a", "b"], ["c", "d"]]), ["numeric|float|number|str"]),
+    "sparse": (lambda: mixture().fit(csr_array(X)), ["[Ss]parse", "dense"]),
+    "negative weights": (weighted(-ones), ["sample_weight", "negative|-1"]),
+    "one negative weight": (weighted(np.r_[ones[:-1], -0.5]), ["sample_weight", r"-0\.5|\b39\b"]),
+    "weights all zero": (weighted(0 * ones), ["sample_weight", "zero|0"]),
+    "weights too few": (weighted(ones[:-1]), ["sample_weight", r"\b39\b", r"\b40\b"]),
+    "weights in a square": (weighted(np.ones((40, 2))), ["sample_weight", r"\(40, 2\)|2D", r"40|1D"]),
+    "weights NaN": (weighted(np.r_[ones[:-1], np.nan]), ["sample_weight", "NaN"]),
+    "weights infinite": (weighted(np.r_[ones[:-1], np.inf]), ["sample_weight", "inf"]),
+    "weights in score": (
+        lambda: fit(mixture(), X).score(X, sample_weight=ones[:3]),
+        ["sample_weight", r"\b3\b", r"\b40\b"],
+    ),
+    "weights_init too many": (started(weights_init=np.ones(3) / 3), ["weights_init", r"\(3,\)", r"\(2,\)"]),
+    "weights_init negative": (started(weights_init=[1.5, -0.5]), ["weights_init", r"-0\.5|negative"]),
+    "weights_init of sum 2": (started(weights_init=[1.0, 1.0]), ["weights_init", r"\b2(\.0*)?\b", r"\b1\b"]),
+    "weights_init NaN": (started(weights_init=[np.nan, 1.0]), ["weights_init", "NaN"]),
+    "means_init too wide": (started(means_init=np.ones((2, 3))), ["means_init", r"\(2, 3\)", r"\(2, 2\)"]),
+    "means_init NaN": (started(means_init=[[0, np.nan], [1, 1]]), ["means_init", "NaN"]),
+    "precisions_init of another shape": (
+        started(precisions_init=I2),
+        ["precisions_init", r"\(2, 2\)", r"\(2, 2, 2\)", "full"],
+    ),
+    "precisions_init diag as full": (
+        started(precisions_init=np.stack([I2, I2]), covariance_type="diag"),
+        ["precisions_init", r"\(2, 2, 2\)", r"\(2, 2\)", "diag"],
+    ),
+    "precisions_init not definite": (started(precisions_init=not_definite), ["precisions_init", "positive"]),
+    "precisions_init not symmetric": (
+        started(precisions_init=not_symmetric),
+        ["precisions_init", "symmetric"],
+    ),
+    "precisions_init NaN": (
+        started(precisions_init=np.full((2, 2, 2), np.nan)),
+        ["precisions_init", "NaN|finite"],
+    ),
+    "tied precision not definite": (
+        started(precisions_init=-I2, covariance_type="tied"),
+        ["precisions_init", "positive"],
+    ),
+    "diag precision negative": (
+        started(precisions_init=[[1, 1], [1, -1]], covariance_type="diag"),
+        ["precisions_init", "positive"],
+    ),
+    "spherical precision zero": (
+        started(precisions_init=[1, 0], covariance_type="spherical"),
+        ["precisions_init", "positive"],
+    ),
+    "nothing to sample": (lambda: fit(mixture(), X).sample(0), ["n_samples", r"\b0\b", r"\b1\b"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data_get_a_value_error_that_helps(name: str) -> None:
+    act, words = BAD[name]
+    with pytest.raises(ValueError) as caught:
+        act()
+    message = str(caught.value)
+    for word in words:
+        assert re.search(word, message), f"{word!r} is not in: {message}"
+    assert ADVICE.search(message), f"nothing to try in: {message}"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("n_components", 0, r"\[1"),
+        ("n_components", 2.5, "int"),
+        ("covariance_type", "ful", "full"),
+        ("tol", -1.0, r"\[0"),
+        ("reg_covar", -1e-3, r"\[0"),
+        ("max_iter", -1, r"\["),
+        ("n_init", 0, r"\[1"),
+        ("init_params", "k-means", "kmeans"),
+        ("on_collapse", "ignore", "restart"),
+        ("n_jobs", 0, "n_jobs"),
+        ("max_time", -1.0, r"\[0|\(0"),
+        ("callback", 3, "callable"),
+        ("random_state", "seed", "int"),
+    ],
+)
+def test_bad_parameters_are_told_in_fit(option: str, value: Any, wanted: str) -> None:
+    estimator = mixture().set_params(**{option: value})
+    with pytest.raises(ValueError) as caught:
+        estimator.fit(X)
+    message = str(caught.value)
+    assert option in message and repr(value) in message and re.search(wanted, message), message
+
+
+@pytest.mark.parametrize("method", "predict predict_proba score_samples score bic aic icl".split())
+def test_nothing_is_predicted_before_a_fit(method: str) -> None:
+    with pytest.raises(NotFittedError, match="fit"):
+        getattr(mixture(), method)(X)
+    with pytest.raises(NotFittedError):
+        mixture().sample()
+    with pytest.raises(NotFittedError):
+        mixture().to_sklearn()
+
+
+def assert_sound(estimator: fastem.GaussianMixture, rows: Any) -> None:
+    """Assert that everything that a fit leaves is finite, and that it can predict."""
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        assert np.isfinite(getattr(estimator, name)).all(), name
+    assert estimator.weights_.sum() == pytest.approx(1, rel=1e-5)
+    assert np.isfinite(estimator.score_samples(rows)).all()
+    np.testing.assert_allclose(estimator.predict_proba(rows).sum(axis=1), 1, rtol=1e-5)
+    assert np.isfinite(estimator.history_["log_likelihood"]).all()
+
+
+kinds = pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
+starts = pytest.mark.parametrize("init_params", ["race", "kmeans", "k-means++", "random", "random_from_data"])
+
+
+@kinds
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_one_row_is_enough(kind: str, dtype: str) -> None:
+    row = np.array([[3.0, -2.0, 1e3]], dtype=dtype)
+    estimator = fit(mixture(1, covariance_type=kind), row)
+    np.testing.assert_allclose(estimator.means_, row)
+    # Nothing varies, and so the covariance is what is added to it.
+    np.testing.assert_allclose(reference.matrices(fitted(estimator), kind)[0], 1e-6 * np.eye(3), rtol=1e-3)
+    assert_sound(estimator, row)
+
+
+@starts
+def test_one_feature_is_enough(init_params: str) -> None:
+    column = np.r_[RNG.normal(0, 1, 80), RNG.normal(9, 2, 60)][:, None]
+    estimator = fit(mixture(2, init_params=init_params), column)
+    assert_sound(estimator, column)
+    assert estimator.means_.shape == (2, 1) and estimator.covariances_.shape == (2, 1, 1)
+
+
+@kinds
+@pytest.mark.parametrize("reg_covar", [1e-6, 0.0])
+def test_constant_columns_are_survived(kind: str, reg_covar: float) -> None:
+    rows = np.column_stack([X, np.full(40, 7.0), np.zeros(40)])
+    estimator = fit(mixture(2, covariance_type=kind, reg_covar=reg_covar), rows)
+    assert_sound(estimator, rows)
+    np.testing.assert_allclose(estimator.means_[:, 2], 7)
+
+
+@kinds
+@pytest.mark.parametrize("reg_covar", [1e-6, 0.0])
+def test_equal_rows_are_survived(kind: str, reg_covar: float) -> None:
+    rows = np.repeat(X[:4], 10, axis=0)
+    assert_sound(fit(mixture(3, covariance_type=kind, reg_covar=reg_covar), rows), rows)
+
+
+@kinds
+@starts
+def test_more_components_than_distinct_rows_is_a_warning(kind: str, init_params: str) -> None:
+    rows = np.repeat(X[:2], 6, axis=0)
+    with pytest.warns(UserWarning, match="distinct"):
+        estimator = mixture(4, covariance_type=kind, init_params=init_params).fit(rows)
+    assert_sound(estimator, rows)
+
+
+@kinds
+def test_as_many_components_as_rows(kind: str) -> None:
+    assert_sound(fit(mixture(5, covariance_type=kind), X[:5]), X[:5])
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_a_row_far_from_everything_has_a_density(dtype: str) -> None:
+    rows, _, start = cases.problem(SEPARATED, "full", dtype)
+    estimator = fit(starting_from(start, "full", max_iter=5), rows)
+    far = np.array([[1e5, -1e5]], dtype=dtype)
+    assert np.isfinite(estimator.score_samples(far)).all()
+    np.testing.assert_allclose(estimator.predict_proba(far).sum(), 1, rtol=1e-6)
+
+
+def test_a_clean_fit_warns_of_nothing() -> None:
+    rows, _, _ = cases.problem(OVERLAPPING, "full")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_sound(mixture(2, max_iter=5000).fit(rows), rows)
