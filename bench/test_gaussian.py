@@ -40,9 +40,7 @@ def test_fit(case: Case, name: str, rivals: dict[str, Any], benchmark: Any) -> N
     problem = problem_of(case)
     rest()
     benchmark.group = case.name
-    fit = benchmark.pedantic(
-        rivals[name].fit, args=(problem, ITERATIONS), rounds=3, iterations=1, warmup_rounds=1
-    )
+    fit = benchmark.pedantic(rivals[name].fit, args=(problem, ITERATIONS), rounds=3, iterations=1, warmup_rounds=1)
     benchmark.extra_info |= {
         **case._asdict(),
         "n": len(problem.X),

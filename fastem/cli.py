@@ -65,20 +65,14 @@ def _version(wanted: bool) -> None:
 
 
 Option, Argument = typer.Option, typer.Argument
-Version = Annotated[
-    bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-]
+Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
 Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
-Data = Annotated[
-    Path, Argument(help="Rows of numbers: .npy (mapped into memory) or .csv.", show_default=False)
-]
+Data = Annotated[Path, Argument(help="Rows of numbers: .npy (mapped into memory) or .csv.", show_default=False)]
 Model = Annotated[Path, Argument(help="A model that `fastem fit` wrote.", show_default=False)]
 Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
 # Options of `fit`, in the order of its help.
-Components = Annotated[
-    int, Option("--components", "-k", min=1, help="How many components.", show_default=False)
-]
+Components = Annotated[int, Option("--components", "-k", min=1, help="How many components.", show_default=False)]
 Out = Annotated[Path, Option("--out", "-o", help="Where to write the model (.npz).", show_default=False)]
 Shape = Annotated[Covariance, Option(help="Shape of the covariance matrices.")]
 Precision = Annotated[DType | None, Option(help="Type of the numbers.", show_default="as in DATA")]
@@ -91,9 +85,7 @@ MaxTime = Annotated[float | None, Option(min=0, help="Stop after so many seconds
 RegCovar = Annotated[float, Option(min=0, help="Added to every variance.")]
 Collapse = Annotated[OnCollapse, Option(help="What to do with a component that collapses on a point.")]
 Threads = Annotated[int | None, Option(min=1, help="Number of threads.", show_default="all")]
-Report = Annotated[
-    Path | None, Option(help="Where to write settings, result and history (.json).", show_default=False)
-]
+Report = Annotated[Path | None, Option(help="Where to write settings, result and history (.json).", show_default=False)]
 
 
 @app.callback()
@@ -150,9 +142,7 @@ def predict(
     model: Model,
     data: Data,
     out: Annotated[Path, Option("--out", "-o", help="Where to write the labels (.npy).", show_default=False)],
-    proba: Annotated[
-        bool, Option("--proba", help="Write the probability of each component instead.")
-    ] = False,
+    proba: Annotated[bool, Option("--proba", help="Write the probability of each component instead.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the most probable component of every row of DATA, numbered as in `fastem info`."""

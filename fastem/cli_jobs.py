@@ -62,8 +62,11 @@ def fit(settings: Mapping[str, Any], files: FitFiles, quiet: bool) -> int:
 
 
 def _ending(model: Any, n_rows: int) -> str:
-    seconds = float(model.history_["seconds"][-1]) if len(model.history_) else 0.0
-    speed = f", {count(n_rows * model.n_iter_ / seconds)} rows/s" if seconds else ""
+    times = model.history_["seconds"]
+    seconds = float(times[-1]) if len(times) else 0.0
+    # Between the first iteration and the last: what comes before is the search for a start, and compiling.
+    running = float(times[-1] - times[0]) if len(times) > 1 else 0.0
+    speed = f", {count(n_rows * (len(times) - 1) / running)} rows/s" if running else ""
     return (
         f"{ENDINGS.get(model.stop_reason_, model.stop_reason_)} after {model.n_iter_} iterations "
         f"({seconds:.2f} s{speed}): log-likelihood {model.lower_bound_:.6f} per row"
@@ -134,16 +137,17 @@ def score(model_path: Path, data: Path, weights: Path | None, as_json: bool) -> 
     X, model = read_table(data), load(model_path)
     _check_columns(model_path, model, data, X)
     sample_weight = read_weights(weights) if weights else None
+    weight = len(X) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
     with warnings_as_lines():
-        result = {
-            "rows": len(X),
-            "mean_log_likelihood": float(model.score(X, sample_weight=sample_weight)),
-            "total_log_likelihood": 0.0,
-            "bic": float(model.bic(X, sample_weight=sample_weight)),
-            "aic": float(model.aic(X, sample_weight=sample_weight)),
-        }
-    total_weight = len(X) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
-    result["total_log_likelihood"] = result["mean_log_likelihood"] * total_weight
+        mean = float(model.score(X, sample_weight=sample_weight))
+    total, n_parameters = mean * weight, model._n_parameters()  # bic() and aic() would read X once more each
+    result = {
+        "rows": len(X),
+        "mean_log_likelihood": mean,
+        "total_log_likelihood": total,
+        "bic": -2 * total + n_parameters * math.log(weight),
+        "aic": -2 * total + 2 * n_parameters,
+    }
     if as_json:
         print(json.dumps(_finite(result), indent=2, allow_nan=False))
         return
@@ -164,9 +168,7 @@ def _check_outputs(outputs: Mapping[Path, str], inputs: list[Path | None]) -> No
     """Refuse an output that cannot be written, has another ending than expected, or is one of the inputs."""
     for path, ending in outputs.items():
         if path.suffix.lower() != ending:
-            raise ValueError(
-                f"cannot write {path}: the name must end in {ending}, as {path.stem}{ending} does"
-            )
+            raise ValueError(f"cannot write {path}: the name must end in {ending}, as {path.stem}{ending} does")
         if path.exists() and any(other.exists() and path.samefile(other) for other in inputs if other):
             raise ValueError(f"cannot write {path}: it is also a file to read; give another name")
         check_writable(path)

@@ -95,7 +95,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         start = Start(model, self.n_components, data, sample, scale_of(sample))
         self._warn_of_duplicates(start)
         rules = Rules(self.tol, self.max_iter, self.max_time, self.callback, interrupted)
-        best: tuple | None = None
+        best: tuple[float, Any, Any, Any] | None = None
         for _ in range(self.n_init):
             collapse = Collapse(self.on_collapse, sample, start.scale, rng)
             monitor = ConvergenceMonitor(rules, np.finfo(data.X.dtype).eps, len(data.X))
@@ -107,7 +107,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             if monitor.stop_reason in ("interrupted", "callback"):
                 break
         assert best is not None
-        self._record(*best[1:], data)
+        _, params, monitor, collapse = best
+        self._record(params, monitor, collapse, data)
 
     def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
         if self.warm_start and hasattr(self, "weights_"):
@@ -118,8 +119,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if given is not None:
             return given
         repair = _Floor(start)
-        params = self._apply_inits(starting_params(self.init_params, start, random_state, repair), start)
-        return repair(params, None)
+        params = starting_params(self.init_params, start, random_state, repair)
+        return repair(self._apply_inits(params, start) or params, None)
 
     def _warn_of_duplicates(self, start: Start) -> None:
         X = start.sample.X

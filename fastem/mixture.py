@@ -31,10 +31,10 @@ class GaussianMixture(MixtureEstimator):
     n_init : int, default 1
         Fits from that many starts; the best is kept.
     init_params : {"race", "kmeans", "k-means++", "random", "random_from_data"}, default "race"
-        "race": a dozen k-means and k-means++ starts on a sample, a few EM steps each, the worse half dropped after every
-        round; the winner is continued on all data.
+        "race": a dozen k-means and k-means++ starts on a sample, a few EM steps each, the worse half dropped after
+        every round; the winner is continued on all data.
     weights_init, means_init, precisions_init : array-like, optional
-        Starting values (K,), (K, d) and the precisions in the shape of `precisions_`, in place of those of `init_params`.
+        Starting values (K,), (K, d) and in the shape of `precisions_`, in place of those of `init_params`.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Begin at the parameters of the last fit.
@@ -48,8 +48,9 @@ class GaussianMixture(MixtureEstimator):
     max_time : float, optional
         Seconds after which the fit ends.
     on_collapse : {"restart", "drop", "raise"}, default "restart"
-        What happens to a component that holds no row, or whose covariance is singular in spite of `reg_covar`. "restart"
-        moves it to where the data are worst explained, three times at most, then keeps it at the least variance.
+        What happens to a component that holds no row, or whose covariance is singular in spite of `reg_covar`.
+        "restart" moves it to where the data are worst explained, three times at most, then keeps it at the least
+        variance.
 
     Attributes
     ----------
@@ -161,9 +162,7 @@ class GaussianMixture(MixtureEstimator):
         given = self.weights_init, self.means_init, self.precisions_init
         weights = None if given[0] is None else check_weights_init(given[0], k)
         means = None if given[1] is None else check_init("means_init", given[1], (k, d))
-        covariances = (
-            None if given[2] is None else check_precisions_init(given[2], self.covariance_type, k, d)
-        )
+        covariances = None if given[2] is None else check_precisions_init(given[2], self.covariance_type, k, d)
         if params is None:
             if weights is None or means is None or covariances is None:
                 return None
@@ -195,7 +194,7 @@ class GaussianMixture(MixtureEstimator):
         return MixtureParams(self.weights_.astype(np.float64), components)
 
 
-def _check_number(name: str, value: Any, kind: type, least: float) -> None:
+def _check_number(name: str, value: Any, kind: Any, least: float) -> None:
     if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
         noun = "a whole number" if kind is Integral else "a number"
         raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted")

@@ -68,9 +68,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
 
     check_is_fitted(estimator)
     parameters, arrays = _split(_stored_parameters(estimator))
-    attributes, fitted = _split(
-        {name: value for name, value in vars(estimator).items() if _is_attribute(name)}
-    )
+    attributes, fitted = _split({name: value for name, value in vars(estimator).items() if _is_attribute(name)})
     entries: dict[str, Any] = {f"init_{name.removesuffix('_init')}": arrays[name] for name in arrays} | fitted
     with written_beside(path) as temporary, open(temporary, "wb") as file:
         np.savez(
@@ -186,9 +184,7 @@ def _contents(path: str | os.PathLike, entries: dict[str, np.ndarray]) -> Conten
         parameters = json.loads(_text(entries, "parameters"))
         attributes = json.loads(_text(entries, "attributes"))
         parameters |= {
-            f"{name.removeprefix('init_')}_init": array
-            for name, array in entries.items()
-            if name.startswith("init_")
+            f"{name.removeprefix('init_')}_init": array for name, array in entries.items() if name.startswith("init_")
         }
         # [()] makes a NumPy scalar of an array without axes, as which it was stored.
         attributes |= {name: array[()] for name, array in entries.items() if name.endswith("_")}

@@ -214,8 +214,7 @@ def segmentation(
     labels = np.asarray(labels)
     if labels.ndim != 2:
         raise ValueError(
-            f"labels of shape {labels.shape} given, but (height, width) wanted:"
-            " try labels.reshape(image.shape[:2])"
+            f"labels of shape {labels.shape} given, but (height, width) wanted: try labels.reshape(image.shape[:2])"
         )
     if colors is None and means.shape[1] < 3:
         raise ValueError(
@@ -236,8 +235,7 @@ def segmentation(
     ax.imshow(painted)
     ax.set_axis_off()
     handles = [
-        Patch(facecolor=palette[k] / 255.0, edgecolor="0.3", label=f"{k}: {shares[k]:.1%}")
-        for k in np.argsort(-shares)
+        Patch(facecolor=palette[k] / 255.0, edgecolor="0.3", label=f"{k}: {shares[k]:.1%}") for k in np.argsort(-shares)
     ]
     compact: dict[str, Any] = {"fontsize": "large", "handlelength": 1.2, "columnspacing": 1.2}
     place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "frameon": False}

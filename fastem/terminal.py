@@ -89,9 +89,7 @@ class FitProgress:
         in_terminal = sys.stderr.isatty() and not _STDERR.is_dumb_terminal
         waiting = Text("starting (the first fit on a machine compiles for some seconds) ...")
         # No refreshing thread: it would take turns with the kernels' threads. The callback refreshes.
-        self._live = (
-            Live(waiting, console=_STDERR, auto_refresh=False, transient=True) if in_terminal else None
-        )
+        self._live = Live(waiting, console=_STDERR, auto_refresh=False, transient=True) if in_terminal else None
 
     def __enter__(self) -> "FitProgress":
         if self._live:

@@ -64,9 +64,7 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"sample_weight has dtype {given.dtype}; real numbers are wanted") from error
     if weight.shape != (n,):
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}; ({n},) is wanted: one weight for each row of X"
-        )
+        raise ValueError(f"sample_weight has shape {weight.shape}; ({n},) is wanted: one weight for each row of X")
     if not np.isfinite(weight).all() or (weight < 0).any():
         bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
         raise ValueError(

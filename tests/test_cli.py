@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from fastem.cli import app
 from fastem.cli_jobs import _finite
 
 FASTEM = [sys.executable, "-m", "fastem.cli"]
-ENVIRONMENT = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": "default"}
+# The package of these tests, wherever a command runs, and whether or not it is installed.
+ENVIRONMENT = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(Path(fastem.__file__).parents[1])}
 
 
 def data(rows=3000, seed=0):
@@ -208,17 +210,11 @@ def test_info(run):
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 def test_info_of_every_covariance_type(run, tmp_path, covariance_type):
     X = data(500) * [1.0, 100.0]
-    model = fastem.GaussianMixture(
-        2, covariance_type=covariance_type, max_iter=3, tol=1e3, random_state=0
-    ).fit(X)
+    model = fastem.GaussianMixture(2, covariance_type=covariance_type, max_iter=3, tol=1e3, random_state=0).fit(X)
     model.save(tmp_path / "m[red].npz")
     code, out, _ = run("info", tmp_path / "m[red].npz")
     assert code == 0 and "m[red].npz" in out  # not taken for a colour
-    variance = (
-        np.broadcast_to(model.covariances_.T, (2, 2)).T
-        if covariance_type == "spherical"
-        else model.covariances_
-    )
+    variance = np.broadcast_to(model.covariances_.T, (2, 2)).T if covariance_type == "spherical" else model.covariances_
     variance = variance[0] if covariance_type == "full" else variance
     second = {"full": (1, 1), "tied": (1, 1), "diag": (0, 1), "spherical": (0, 1)}[covariance_type]
     assert f"± {np.sqrt(variance[second]):.2g}" in out
@@ -293,7 +289,7 @@ def test_version_and_help_are_quick(run):
     code, out, _ = run("--help")
     assert code == 0 and "130" in out and all(name in out for name in ("fit", "predict", "score", "info"))
     script = "import sys, fastem.cli; print(*{'numpy', 'numba', 'sklearn', 'scipy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=ENVIRONMENT)
     assert done.stdout.strip() == "", "the help waits for imports it does not need"
 
 

@@ -50,9 +50,7 @@ def test_any_number_of_threads_gives_the_same_bits(kind: str, dtype: str, rng: n
     _, _, start = cases.problem(OVERLAPPING, kind)
     X = rng.standard_normal((20_011, 3)).astype(dtype)  # enough rows for several slots
     sample_weight = rng.uniform(size=len(X))
-    one, two = (
-        fit(starting_from(start, kind, max_iter=4, n_jobs=n_jobs), X, sample_weight) for n_jobs in (1, 2)
-    )
+    one, two = (fit(starting_from(start, kind, max_iter=4, n_jobs=n_jobs), X, sample_weight) for n_jobs in (1, 2))
     for name in ("weights_", "means_", "covariances_", "lower_bounds_"):
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
     assert np.array_equal(one.history_["log_likelihood"], two.history_["log_likelihood"])
@@ -172,9 +170,7 @@ def test_the_default_start_knows_no_units(kind: str, dtype: str, scale: float) -
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_one_tied_component_is_one_full_component(dtype: str) -> None:
     X, sample_weight, _ = cases.problem(WEIGHTED, "full", dtype)
-    full, tied = (
-        fit(fastem.GaussianMixture(1, covariance_type=kind), X, sample_weight) for kind in ("full", "tied")
-    )
+    full, tied = (fit(fastem.GaussianMixture(1, covariance_type=kind), X, sample_weight) for kind in ("full", "tied"))
     np.testing.assert_allclose(full.covariances_[0], tied.covariances_, rtol=RTOL[dtype])
     np.testing.assert_allclose(full.means_, tied.means_, rtol=RTOL[dtype])
     np.testing.assert_allclose(full.score_samples(X), tied.score_samples(X), rtol=RTOL[dtype])
@@ -183,9 +179,7 @@ def test_one_tied_component_is_one_full_component(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_full_on_mirrored_data_is_diag(dtype: str, rng: np.random.Generator) -> None:
     """Two concentric components on rows mirrored in every axis: no product of two columns can survive."""
-    quadrant = np.abs(rng.standard_normal((60, 3))) * np.where(
-        rng.random((60, 1)) < 0.5, [1, 2, 1], [4, 5, 6]
-    )
+    quadrant = np.abs(rng.standard_normal((60, 3))) * np.where(rng.random((60, 1)) < 0.5, [1, 2, 1], [4, 5, 6])
     mirrors = np.array(list(itertools.product([-1, 1], repeat=3)))
     X = (quadrant[None] * mirrors[:, None]).reshape(-1, 3).astype(dtype)
     variances = np.array([[1.0, 3.0, 1.0], [16.0, 20.0, 30.0]])

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -293,13 +294,14 @@ def test_read_only_folder(model, tmp_path):
 def test_killed_before_the_renaming_leaves_the_old_file_whole(saved):
     """The process dies where the new file is complete, and where it is half written."""
     before = saved.read_bytes()
+    environment = {**os.environ, "PYTHONPATH": str(Path(fastem.__file__).parents[1])}
     kill = "lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)"
     for where in ("os.replace", "os.fsync"):
         script = (
             "import os, signal, sys; from fastem.persistence import load, save; "
             f"model = load(sys.argv[1]); {where} = {kill}; save(model, sys.argv[1])"
         )
-        done = subprocess.run([sys.executable, "-c", script, str(saved)], check=False)
+        done = subprocess.run([sys.executable, "-c", script, str(saved)], check=False, env=environment)
         assert done.returncode == -signal.SIGKILL
         assert saved.read_bytes() == before
     load(saved)

@@ -129,9 +129,7 @@ def test_rows_are_accepted_in_every_guise(tmp_path: Path) -> None:
     # Whole numbers below 128 fit every type exactly, so that every guise is the same data.
     X = 10 * rng.standard_normal((203, 3)) + 60 * rng.integers(2, size=(203, 1)) + 20
     X = np.round(X).clip(-100, 120)
-    start = reference.Parameters(
-        np.full(2, 0.5), np.array([[20.0] * 3, [80.0] * 3]), np.stack([100 * np.eye(3)] * 2)
-    )
+    start = reference.Parameters(np.full(2, 0.5), np.array([[20.0] * 3, [80.0] * 3]), np.stack([100 * np.eye(3)] * 2))
     expected = fit(starting_from(start, "full", max_iter=3), X)
     for name, rows in inputs(X, tmp_path).items():
         estimator = fit(starting_from(start, "full", max_iter=3), rows)

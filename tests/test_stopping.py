@@ -106,8 +106,7 @@ def test_a_second_fit_without_warm_start_forgets_the_first() -> None:
 def test_more_inits_are_never_worse() -> None:
     X, _, _ = cases.problem(OVERLAPPING, "full")
     one, five = (
-        fit(fastem.GaussianMixture(4, init_params="random_from_data", n_init=n, random_state=0), X)
-        for n in (1, 5)
+        fit(fastem.GaussianMixture(4, init_params="random_from_data", n_init=n, random_state=0), X) for n in (1, 5)
     )
     assert five.score(X) >= one.score(X) - 1e-9
     assert five.n_iter_ == len(five.history_)

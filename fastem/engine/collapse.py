@@ -59,9 +59,7 @@ class Bound:
         if policy.policy == "drop" and not mask.all():
             policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(mask)]
             keep = params.weights[~mask]
-            return params._replace(
-                weights=keep / keep.sum(), components=family.kept(params.components, ~mask)
-            )
+            return params._replace(weights=keep / keep.sum(), components=family.kept(params.components, ~mask))
         components = family.floored(params.components, mask, policy.scale)
         params = params._replace(components=components)
         for k in np.flatnonzero(mask):

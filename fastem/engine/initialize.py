@@ -26,9 +26,7 @@ def subsample(data: Chunk, size: int, rng: np.random.Generator) -> Chunk:
     return chunk(X[np.sort(rng.choice(len(X), size, replace=False))])
 
 
-def race(
-    model: Any, starts: Sequence[Any], sample: Chunk, repair: Callable[[Any, Any], Any], rounds=ROUNDS
-) -> Any:
+def race(model: Any, starts: Sequence[Any], sample: Chunk, repair: Callable[[Any, Any], Any], rounds=ROUNDS) -> Any:
     """The start that leads after a few EM steps on `sample`; after every round the worse half is dropped."""
     runners = [(-np.inf, s) for s in starts]
     for steps in rounds:

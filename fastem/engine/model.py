@@ -76,15 +76,12 @@ class Mixture:
         lanes, slots = _grid(n, d, chunk.X.dtype)
         one = sum(a.nbytes for a in self.family.zeros(params.components, 1))
         slots = min(slots, max(16, SLOT_BYTES // one))
-        slots = self.family.zeros(params.components, slots), np.zeros(slots)
-        kernel = _compiled(
-            mixture_e_step, self.family.log_prob, self.family.accumulate, parallel=pool_is_usable()
-        )
+        sums, log_likelihood = self.family.zeros(params.components, slots), np.zeros(slots)
+        kernel = _compiled(mixture_e_step, self.family.log_prob, self.family.accumulate, parallel=pool_is_usable())
         with threads(self.n_jobs):
-            kernel(chunk.X, chunk.sample_weight, *prepared, *slots, lanes)
-        sums = self.family.unpad(slots[0], params.components)
+            kernel(chunk.X, chunk.sample_weight, *prepared, sums, log_likelihood, lanes)
         weight = float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
-        return MixtureStatistics(float(slots[1].sum()), weight, sums)
+        return MixtureStatistics(float(log_likelihood.sum()), weight, self.family.unpad(sums, params.components))
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""
@@ -97,9 +94,7 @@ class Mixture:
         (n, d), dtype = chunk.X.shape, chunk.X.dtype
         sizes = {"log_prob": (n,), "labels": (n,), "responsibilities": (n, len(params.weights))}
         out = {
-            name: np.empty(
-                shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype
-            )
+            name: np.empty(shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
         lanes, slots = _grid(n, d, dtype)

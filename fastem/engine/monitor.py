@@ -40,8 +40,8 @@ class ConvergenceMonitor:
     """Follows the log-likelihood and says when to stop and why.
 
     EM converges linearly, so the gains g_t fall like a geometric series of rate a = g_t / g_{t-1}, and g_t a / (1 - a)
-    is still to come (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics 46). The larger of
-    the last two rates is used, since a rate that still rises would stop the fit too early.
+    is still to come (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics 46). The larger
+    of the last two rates is used, since a rate that still rises would stop the fit too early.
     """
 
     def __init__(self, rules: Rules, precision: float, n_rows: int = 0):
@@ -52,6 +52,7 @@ class ConvergenceMonitor:
         self.stop_reason: str | None = None
         self.weight = 1.0
         self._gains: list[float] = []
+        self._gains_from = 0.0
 
     @property
     def converged(self) -> bool:
@@ -86,9 +87,7 @@ class ConvergenceMonitor:
         remaining = self._remaining(noise)
         speed = self.n_rows / max(now - self.last, 1e-9)
         self.last = now
-        progress = Progress(
-            self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params
-        )
+        progress = Progress(self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params)
         self.stop_reason = self._stop(progress)
         return True
 

@@ -43,7 +43,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     """Run a loop on `n_jobs` threads (None or -1: all), then restore the number; waits for a turn where it must."""
     with contextlib.nullcontext() if _is_safe() else _one_at_a_time:
         before = numba.get_num_threads()
-        most = numba.config.NUMBA_NUM_THREADS
+        most = getattr(numba.config, "NUMBA_NUM_THREADS", 1)
         numba.set_num_threads(most if n_jobs in (None, -1) else max(1, min(n_jobs, most)))
         _state["used"] = True
         try:

@@ -1,12 +1,10 @@
 """NamedTuples of arrays as vectors."""
 
-from typing import TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
-def add(a: T, b: T) -> T:
+def add(a: Any, b: Any) -> Any:
     """a + b, leaf by leaf."""
     if isinstance(a, tuple):
-        return type(a)(*(add(x, y) for x, y in zip(a, b, strict=True)))  # type: ignore[arg-type]
-    return a + b  # type: ignore[operator]
+        return type(a)(*map(add, a, b))
+    return a + b

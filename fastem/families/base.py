@@ -1,7 +1,7 @@
 """The protocol between a family and the engine.
 
-A family says what one component of a mixture is. It has three NamedTuples of arrays, each with a leading axis over the K
-components, and five verbs:
+A family says what one component of a mixture is. It has three NamedTuples of arrays, each with a leading axis over
+the K components, and five verbs:
 
 - ``Params``: what a user reads. No derived array is among them, so that two of them can be combined linearly.
 - ``Prepared``: what the kernels read, in the dtype of the data, made from Params once an iteration. It has a field

@@ -5,11 +5,12 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba.extending import register_jitable
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 """No fastmath: every contraction is written as an explicit `simd.fma`, so NaN, inf and the exp stay defined."""
 
 brick = register_jitable

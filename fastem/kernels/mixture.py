@@ -9,7 +9,18 @@ from numba.extending import register_jitable
 
 from fastem.kernels.jit import brick, compiled, stamp
 from fastem.kernels.simd import (
-    address, fma, group, like, load, maximum, native, splat, sqrt, store, total, transpose
+    address,
+    fma,
+    group,
+    like,
+    load,
+    maximum,
+    native,
+    splat,
+    sqrt,
+    store,
+    total,
+    transpose,
 )
 from fastem.kernels.special import exp, log
 

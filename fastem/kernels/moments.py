@@ -25,9 +25,6 @@ from fastem.kernels.simd import (
     total,
 )
 
-ROWS = 8
-"""Rows of a tile of the second moment: eight chains of multiply-adds hide their latency."""
-
 
 @brick
 def count_live(resp, k, lanes, least):
@@ -230,7 +227,7 @@ def weighted_rows(rows, index, m, root, means, k, out, sum_x, d):
 
 @brick
 def outer_sum(y, m, out, d):
-    """out[i, j] += sum_b y[b, i] y[b, j] for i <= j < d, in whole tiles; d is padded to a multiple of ROWS and native."""
+    """out[i, j] += sum_b y[b, i] y[b, j] for i <= j < d in whole tiles; d is a multiple of eight and native."""
     for i in range(0, d, 8):
         j = (i // native(y)) * native(y)
         while j + pair(y) <= d:

@@ -6,10 +6,9 @@ vector instructions without fast-math flags, so that no caller can reassociate t
 
 import llvmlite.ir as ir
 import numpy as np
-from numba import types
 from numba.extending import lower_builtin, type_callable
 
-from fastem.kernels.simd import Vector, call
+from fastem.kernels.lowering import Vector, call
 
 # Minimax polynomials of e**r on |r| <= ln(2) / 2, relative errors 3e-18 and 2e-9, lowest power first.
 _EXP = {

@@ -1,0 +1,96 @@
+"""The bricks of the Gaussian family, one pair for each shape of covariance. See `gaussian` for the formulas."""
+
+from fastem.kernels import moments, whiten
+from fastem.kernels.jit import brick
+from fastem.kernels.simd import fma, group, like, splat, store
+
+LANE_MAJOR = 16
+"""Features up to which second moments are summed across lanes; above, down the rows of the tile (measured)."""
+
+
+@brick
+def full_log_prob(tile, prepared, out):
+    """out[k, b] = log p(x_b | k)."""
+    lanes, d = out.shape[1], -(-prepared.shift.size // 4) * 4
+    for k in range(prepared.constant.shape[1]):
+        for b in range(0, lanes, group(out)):
+            if d == 4:
+                q = whiten.tiny_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
+            else:
+                whiten.subtract_mean(tile.columns, b, prepared.means, k, tile.centred, d)
+                q = whiten.squared_norm(prepared.scales, k, tile.centred, d)
+            store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
+
+
+@brick
+def full_accumulate(tile, resp, prepared, statistics, s):
+    """sum_w, sum_x, sum_xx += the moments of the tile about the means; sum_xx above the diagonal only."""
+    lanes, d = resp.shape[1], prepared.shift.size
+    sum_w, sum_x, sum_xx = statistics.sum_w[s], statistics.sum_x[s], statistics.sum_xx[s]
+    for k in range(prepared.constant.shape[1]):
+        if d <= 3:
+            moments.tiny_moments(tile.columns, tile.root, prepared.means, k, lanes, sum_w, sum_x, sum_xx[k], d)
+            continue
+        live = moments.count_live(resp, k, lanes, tile.least[0])
+        if live == 0:
+            continue
+        sum_w[k] += moments.lane_sum(resp, k, lanes)
+        if d <= LANE_MAJOR and 2 * live > lanes:
+            padded = -(-d // 4) * 4
+            moments.weighted_lanes(tile.columns, tile.root, prepared.means, k, lanes, tile.centred, sum_x, padded)
+            moments.lane_products(tile.centred, lanes, sum_xx[k], padded)
+        else:
+            padded = prepared.means.shape[1]
+            moments.live_rows(resp, k, lanes, tile.least[0], tile.index)
+            moments.weighted_rows(
+                tile.rows, tile.index, live, tile.root, prepared.means, k, tile.weighted, sum_x, padded
+            )
+            moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
+
+
+@brick
+def tied_log_prob(tile, prepared, out):
+    """out[k, b] = log p(x_b | k); the rows are whitened once for all components."""
+    lanes, d = out.shape[1], -(-prepared.shift.size // 4) * 4
+    for b in range(0, lanes, group(out)):
+        whiten.whiten_lanes(prepared.scales, tile.columns, b, tile.centred, d)
+    for k in range(prepared.constant.shape[1]):
+        for b in range(0, lanes, group(out)):
+            q = whiten.squared_distance(tile.centred, b, prepared.centres, k, prepared.shift.size)
+            store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
+
+
+@brick
+def tied_accumulate(tile, resp, prepared, statistics, s):
+    """sum_w, sum_x and the scatter of the tile about the shift."""
+    lanes, d = resp.shape[1], -(-prepared.shift.size // 4) * 4
+    sum_w, sum_x = statistics.sum_w[s], statistics.sum_x[s]
+    for k in range(prepared.constant.shape[1]):
+        sum_w[k] += moments.lane_sum(resp, k, lanes)
+    for k in range(0, prepared.constant.shape[1], 4):
+        for j in range(0, d, 2):
+            moments.rectangle(resp, tile.columns, lanes, sum_x, k, j)
+    first = statistics.sum_first[s]
+    moments.weighted_lanes(tile.columns, tile.root_weight, prepared.zeros, 0, lanes, tile.centred, first, d)
+    moments.lane_products(tile.centred, lanes, statistics.sum_xx[s], d)
+
+
+@brick
+def diag_log_prob(tile, prepared, out):
+    """out[k, b] = log p(x_b | k)."""
+    lanes = out.shape[1]
+    for k in range(prepared.constant.shape[1]):
+        for b in range(0, lanes, group(out)):
+            q = whiten.scaled_distance(tile.columns, b, prepared.means, prepared.scales, k, prepared.shift.size)
+            store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
+
+
+@brick
+def diag_accumulate(tile, resp, prepared, statistics, s):
+    """sum_w, sum_x, sum_xx += the moments of the tile about the means, feature by feature."""
+    lanes = resp.shape[1]
+    sum_w, sum_x, sum_xx = statistics.sum_w[s], statistics.sum_x[s], statistics.sum_xx[s]
+    for k in range(prepared.constant.shape[1]):
+        if moments.count_live(resp, k, lanes, tile.least[0]) > 0:
+            sum_w[k] += moments.lane_sum(resp, k, lanes)
+            moments.square_sums(tile.columns, resp, prepared.means, k, lanes, sum_x, sum_xx, prepared.shift.size)
