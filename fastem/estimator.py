@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine.chunks import Chunk, chunk, total_weight
@@ -17,7 +16,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
 from fastem.starts import Start, sample_size, scale_of, starting_params
-from fastem.validation import check_data, check_enough_rows, check_weights
+from fastem.validation import check_data, check_enough_rows, check_seed, check_weights
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -88,7 +87,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return X
 
     def _fit_chunk(self, data: Chunk, interrupted: Any) -> None:
-        random_state = check_random_state(self.random_state)
+        random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
         model = Mixture(self._family(), self.n_jobs)
         sample = subsample(data, sample_size(self.n_components, data.X.shape[1]), rng)
@@ -256,13 +255,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             raise ValueError(f"n_samples is {n_samples}; at least 1 is wanted")
         if random_state is None:
             if not hasattr(self, "_sampler"):
-                seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+                seed = check_seed(self.random_state).randint(np.iinfo(np.int32).max)
                 self._sampler = np.random.default_rng(seed)
             rng = self._sampler
         elif isinstance(random_state, np.random.Generator):
             rng = random_state
         else:
-            rng = np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+            rng = np.random.default_rng(check_seed(random_state).randint(np.iinfo(np.int32).max))
         params = self._get_params_()
         counts = rng.multinomial(n_samples, params.weights / params.weights.sum())
         X = self._family().sample(params.components, counts, rng)

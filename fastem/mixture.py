@@ -147,9 +147,11 @@ class GaussianMixture(MixtureEstimator):
         if self.max_time is not None:
             _check_number("max_time", self.max_time, Real, 0)
         if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0 or self.n_jobs < -1):
-            raise ValueError(f"n_jobs is {self.n_jobs!r}; a number of threads, or None or -1 for all, is wanted")
+            raise ValueError(
+                f"n_jobs is {self.n_jobs!r}; a number of threads, or None or -1 for all, is wanted: use None"
+            )
         if self.callback is not None and not callable(self.callback):
-            raise ValueError(f"callback is {self.callback!r}; a function of one argument is wanted")
+            raise ValueError(f"callback is {self.callback!r}; pass a function of one argument")
         _check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
         _check_choice("init_params", self.init_params, INIT_PARAMS)
         _check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
@@ -197,9 +199,9 @@ class GaussianMixture(MixtureEstimator):
 def _check_number(name: str, value: Any, kind: Any, least: float) -> None:
     if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
         noun = "a whole number" if kind is Integral else "a number"
-        raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted")
+        raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted: use one")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted")
+        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted: choose one")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fastem.persistence import Contents, read
 
-_COLUMNS = 6  # features shown beside each other; more do not fit into a terminal
+_NARROWEST = len("│ 1 ± 0 ")  # no column of a feature is narrower than this
 
 
 def show_model(path: str | os.PathLike) -> None:
@@ -31,7 +31,7 @@ def show_model(path: str | os.PathLike) -> None:
         facts.add_row(Text(name, "bold"), Text(value))
     console.print(Text(f"{contents.kind} in {os.fspath(path)}", "bold"))
     console.print(facts)
-    console.print(_components(contents))
+    console.print(_components(contents, console.width))
 
 
 def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
@@ -65,21 +65,32 @@ def _short(value: Any) -> str:
     return f"array{value.shape}" if isinstance(value, np.ndarray) else str(value)
 
 
-def _components(contents: Contents) -> Table:
+def _components(contents: Contents, width: int) -> Table:
     attributes = contents.attributes
     means, covariances = attributes["means_"], attributes["covariances_"]
-    names = attributes.get("feature_names_in_", [f"x{j}" for j in range(means.shape[1])])
     deviations = _standard_deviations(covariances, contents.parameters["covariance_type"], means)
-    table = Table("component", "weight", caption="mean ± standard deviation", caption_justify="left")
-    for name in names[:_COLUMNS]:
-        table.add_column(Text(str(name)), justify="right", no_wrap=True)
-    hidden = means.shape[1] - _COLUMNS
-    if hidden > 0:
-        table.add_column(f"{hidden} more")
+    names = attributes.get("feature_names_in_", [f"x{j}" for j in range(means.shape[1])])
+    columns = [
+        (Text(str(name)), [f"{m:.4g} ± {s:.2g}" for m, s in zip(means[:, j], deviations[:, j])])
+        for j, name in enumerate(names[: width // _NARROWEST])
+    ]
+    shown = _fitting([max(map(len, (name, *cells))) for name, cells in columns], width, len(names))
+    table = Table(caption="mean ± standard deviation", caption_justify="left")
+    for header in ("component", "weight", *(name for name, _ in columns[:shown])):
+        table.add_column(header, justify="right", no_wrap=True)
+    if shown < len(names):
+        table.add_column(f"{len(names) - shown} more", no_wrap=True)
     for k, weight in enumerate(attributes["weights_"]):
-        cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(means[k, :_COLUMNS], deviations[k])]
-        table.add_row(str(k), f"{weight:.4f}", *cells, *(["..."] if hidden > 0 else []))
+        cells = [cells[k] for _, cells in columns[:shown]]
+        table.add_row(str(k), f"{weight:.4f}", *cells, *(["..."] if shown < len(names) else []))
     return table
+
+
+def _fitting(widths: list[int], width: int, n_features: int) -> int:
+    """How many of the columns fit beside the component's number and weight and the number of those left out."""
+    room = width - len("│ component │ weight │") - len(f" {n_features} more │")
+    used = np.cumsum([column + len("  │") for column in widths])
+    return max(1, int(np.count_nonzero(used <= room)))
 
 
 def _standard_deviations(covariances: np.ndarray, covariance_type: str, means: np.ndarray) -> np.ndarray:

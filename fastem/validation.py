@@ -4,23 +4,34 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 BLOCK = 1 << 20
 """Numbers looked at at a time, so that no temporary grows with the data."""
 
 
+_ADVICE = "Give X as a dense table of real numbers with one row an observation and the columns that were fitted."
+
+
 def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """X as a C-contiguous float32 or float64 array of finite numbers; not copied if it is one."""
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype=[np.float64, np.float32],
-        order="C",
-        ensure_all_finite=False,
-        ensure_min_samples=1,
-    )
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            ensure_all_finite=False,
+            ensure_min_samples=1,
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}\n{_ADVICE}") from error
+    except TypeError as error:
+        if "sparse" not in str(error).lower():
+            raise ValueError(f"X cannot be read as numbers: {error}\n{_ADVICE}") from error
+        raise TypeError(f"{error} {_ADVICE}") from error
     check_finite(X)
     return X
 
@@ -52,27 +63,41 @@ def check_finite(X: np.ndarray) -> None:
         )
 
 
+def check_seed(random_state: Any) -> np.random.RandomState:
+    """scikit-learn's `check_random_state`, with advice."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"random_state is {random_state!r}; an int, a RandomState or None is wanted: use one"
+        ) from error
+
+
 def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     """Weights (n,) in float64, finite, at least 0 and not all 0; None stays None."""
     if sample_weight is None:
         return None
     given = np.asarray(sample_weight)
     if np.iscomplexobj(given) or given.dtype == object:
-        raise ValueError(f"sample_weight has dtype {given.dtype}; real numbers are wanted")
+        raise ValueError(f"sample_weight has dtype {given.dtype}; real numbers are wanted. Convert it to float")
     try:
         weight = np.full(n, float(given)) if given.ndim == 0 else given.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight has dtype {given.dtype}; real numbers are wanted") from error
+        raise ValueError(
+            f"sample_weight has dtype {given.dtype}; real numbers are wanted. Convert it to float"
+        ) from error
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight has shape {weight.shape}; ({n},) is wanted: one weight for each row of X")
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; ({n},) is wanted: one weight for each row of X. Give as many"
+        )
     if not np.isfinite(weight).all() or (weight < 0).any():
         bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
         raise ValueError(
-            f"sample_weight is {weight[bad[0]]} in row {bad[0]} ({len(bad)} such row(s)); finite weights of at least 0 "
+            f"sample_weight is {_spell(weight[bad[0]])} in row {bad[0]} ({len(bad)} such row(s)); finite weights of at least 0 "
             "are wanted. Give 0 to rows that should not count"
         )
     if not weight.any():
-        raise ValueError("sample_weight is 0 in every row; at least one positive weight is wanted")
+        raise ValueError("sample_weight is 0 in every row; a positive one is wanted. Leave it out for ones")
     return np.ascontiguousarray(weight)
 
 
@@ -88,16 +113,20 @@ def check_enough_rows(n: int, sample_weight: np.ndarray | None, n_components: in
         )
 
 
-def check_init(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _spell(x: float) -> str:
+    return "NaN" if np.isnan(x) else f"{x:.6g}"
+
+
+def check_init(name: str, value: Any, shape: tuple[int, ...], meaning: str = "one row a component") -> np.ndarray:
     """A start's array in float64 with the shape wanted, finite."""
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not an array of numbers ({error}); shape {shape} is wanted") from error
+        raise ValueError(f"{name} is no array of numbers ({error}). Give numbers of shape {shape}") from error
     if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; {shape} is wanted")
+        raise ValueError(f"{name} has shape {array.shape}; {shape} is wanted. Give {meaning}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinity; finite numbers are wanted")
+        raise ValueError(f"{name} holds NaN or infinity; finite numbers are wanted. Leave it out")
     return array
 
 
@@ -116,12 +145,12 @@ def check_weights_init(value: Any, k: int) -> np.ndarray:
 def check_precisions_init(value: Any, covariance_type: str, k: int, d: int) -> np.ndarray:
     """Precisions in scikit-learn's shape, as covariances; symmetric and positive definite."""
     shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[covariance_type]
-    precisions = check_init("precisions_init", value, shape)
+    meaning = f"what covariance_type={covariance_type!r} has: the shape of precisions_"
+    precisions = check_init("precisions_init", value, shape, meaning)
     if covariance_type in ("diag", "spherical"):
         if (precisions <= 0).any():
             raise ValueError(
-                f"precisions_init holds {precisions.min():.6g}; positive numbers are wanted: a precision is "
-                "one over a variance"
+                f"precisions_init holds {precisions.min():.6g}; positive numbers are wanted: give one over each variance"
             )
         return 1.0 / precisions
     matrices = precisions.reshape(-1, d, d)

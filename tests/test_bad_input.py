@@ -63,15 +63,13 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "other features": (lambda: fit(mixture(), X).predict(np.ones((3, 5))), ["5 features", "2 features"]),
     "fewer rows than components": (lambda: mixture(8).fit(X[:5]), [r"\b5\b", r"\b8\b", "n_components"]),
     "complex": (lambda: mixture().fit(X + 1j), ["[Cc]omplex"]),
-    "objects": (lambda: mixture().fit(np.array([[{}, {}]] * 9, dtype=object)), ["object|dict|number"]),
     "words": (lambda: mixture().fit([["a", "b"], ["c", "d"]]), ["numeric|float|number|str"]),
-    "sparse": (lambda: mixture().fit(csr_array(X)), ["[Ss]parse", "dense"]),
     "negative weights": (weighted(-ones), ["sample_weight", "negative|-1"]),
     "one negative weight": (weighted(np.r_[ones[:-1], -0.5]), ["sample_weight", r"-0\.5|\b39\b"]),
     "weights all zero": (weighted(0 * ones), ["sample_weight", "zero|0"]),
     "weights too few": (weighted(ones[:-1]), ["sample_weight", r"\b39\b", r"\b40\b"]),
     "weights in a square": (weighted(np.ones((40, 2))), ["sample_weight", r"\(40, 2\)|2D", r"40|1D"]),
-    "weights NaN": (weighted(np.r_[ones[:-1], np.nan]), ["sample_weight", "NaN"]),
+    "weights NaN": (weighted(np.r_[ones[:-1], np.nan]), ["sample_weight", "NaN|nan"]),
     "weights infinite": (weighted(np.r_[ones[:-1], np.inf]), ["sample_weight", "inf"]),
     "weights in score": (
         lambda: fit(mixture(), X).score(X, sample_weight=ones[:3]),
@@ -150,6 +148,17 @@ def test_bad_parameters_are_told_in_fit(option: str, value: Any, wanted: str) ->
         estimator.fit(X)
     message = str(caught.value)
     assert option in message and repr(value) in message and re.search(wanted, message), message
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [(np.array([[{}, {}]] * 9, dtype=object), "dict.*number|number.*dict"), (csr_array(X), "[Ss]parse.*dense")],
+    ids=["objects", "sparse"],
+)
+def test_what_is_no_array_of_numbers_gets_sklearns_error(rows: Any, words: str) -> None:
+    # Not ValueError alone: sklearn.utils.estimator_checks.check_dtype_object wants a TypeError for a dict.
+    with pytest.raises((TypeError, ValueError), match=words):
+        mixture().fit(rows)
 
 
 def test_at_least_one_row_is_sampled() -> None:

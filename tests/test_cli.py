@@ -220,6 +220,15 @@ def test_info_of_every_covariance_type(run, tmp_path, covariance_type):
     assert f"± {np.sqrt(variance[second]):.2g}" in out
 
 
+def test_info_of_many_features(run, tmp_path):
+    X = np.random.default_rng(0).normal(size=(300, 40))
+    fastem.GaussianMixture(1, random_state=0).fit(X).save(tmp_path / "wide.npz")
+    code, out, _ = run("info", tmp_path / "wide.npz")
+    shown = len(re.findall(r"x\d+", out))
+    assert code == 0 and 1 < shown < 40 and f"{40 - shown} more" in out
+    assert max(map(len, out.splitlines())) <= 200
+
+
 def test_wrong_files(run, tmp_path):
     np.savetxt("words.csv", np.array([["1", "2"], ["3", "x"]]), fmt="%s", delimiter=",")
     np.save("nan.npy", np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]]))

@@ -36,7 +36,7 @@ def environment(**variables: str) -> dict[str, str]:
 def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a script to its end."""
     return subprocess.run(
-        [sys.executable, "-c", DATA + script],
+        [sys.executable, "-P", "-c", DATA + script],
         env=environment(**variables),
         capture_output=True,
         text=True,
@@ -61,7 +61,7 @@ print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 def test_ctrl_c_ends_after_the_iteration_and_leaves_a_fit() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", DATA + INTERRUPTED],
+        [sys.executable, "-P", "-c", DATA + INTERRUPTED],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -221,3 +221,13 @@ def test_the_data_are_left_as_they_are() -> None:
     fit(starting_from(start, "full", max_iter=3), X, sample_weight).predict(X)
     for now, then in zip((X, sample_weight, start.means), before):
         np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
+def test_starting_values_are_accepted_in_every_guise(kind: str) -> None:
+    X, _, start = cases.problem(OVERLAPPING, kind)
+    expected = fitted(fit(starting_from(start, kind, max_iter=2), X))
+    estimator = starting_from(start, kind, max_iter=2)
+    for guise in (np.asfortranarray, np.ndarray.tolist, lambda a: a[::-1].copy()[::-1], tuple):
+        inits = {name: guise(getattr(estimator, name)) for name in ("weights_init", "means_init", "precisions_init")}
+        cases.assert_same(fitted(fit(clone(estimator).set_params(**inits), X)), expected, 1e-12)

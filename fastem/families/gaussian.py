@@ -104,9 +104,9 @@ class Gaussian:
             log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
             packed = whiten.pack(lower).astype(dtype)
         else:
-            packed = np.broadcast_to(scales.reshape(k, -1), (k, d)).astype(dtype)
+            packed = np.broadcast_to(scales.reshape(k, -1), (k, d)).astype(dtype, order="C")
             log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
-        constant = np.broadcast_to(log_det - 0.5 * d * np.log(2 * np.pi), (1, k)).astype(dtype)
+        constant = np.broadcast_to(log_det - 0.5 * d * np.log(2 * np.pi), (1, k)).astype(dtype, order="C")
         if self.covariance_type != "tied":
             return Prepared(shift, means, packed, constant)
         centres = np.zeros((k, padded), dtype)
