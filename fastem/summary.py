@@ -71,13 +71,14 @@ def _components(contents: Contents, width: int) -> Table:
     deviations = _standard_deviations(covariances, contents.parameters["covariance_type"], means)
     names = attributes.get("feature_names_in_", [f"x{j}" for j in range(means.shape[1])])
     columns = [
-        (Text(str(name)), [f"{m:.4g} ± {s:.2g}" for m, s in zip(means[:, j], deviations[:, j])])
+        (str(name), [f"{m:.4g} ± {s:.2g}" for m, s in zip(means[:, j], deviations[:, j])])
         for j, name in enumerate(names[: width // _NARROWEST])
     ]
     shown = _fitting([max(map(len, (name, *cells))) for name, cells in columns], width, len(names))
     table = Table(caption="mean ± standard deviation", caption_justify="left")
     for header in ("component", "weight", *(name for name, _ in columns[:shown])):
-        table.add_column(header, justify="right", no_wrap=True)
+        # Text is no markup: a name may have brackets in it.
+        table.add_column(Text(header), justify="right", no_wrap=True)
     if shown < len(names):
         table.add_column(f"{len(names) - shown} more", no_wrap=True)
     for k, weight in enumerate(attributes["weights_"]):

@@ -205,3 +205,21 @@ def test_in_one_dimension_spherical_diag_and_full_coincide(dtype: str) -> None:
         flat = parameters._replace(covariances=parameters.covariances.reshape(-1, 1, 1))
         cases.assert_same(flat, results[0][0], RTOL[dtype])
         np.testing.assert_allclose(log_prob, results[0][1], rtol=RTOL[dtype], atol=RTOL[dtype])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+@kinds
+def test_weights_have_no_unit(kind: str, scale: float) -> None:
+    """Weights may be probabilities or counts of millions: only what they are to one another matters."""
+    X, sample_weight, start = cases.problem(WEIGHTED, kind)
+    assert sample_weight is not None
+    plain = fit(starting_from(start, kind, max_iter=200, tol=1e-4), X, sample_weight)
+    scaled = fit(starting_from(start, kind, max_iter=200, tol=1e-4), X, scale * sample_weight)
+    cases.assert_same(fitted(scaled), fitted(plain), 1e-9)
+    assert scaled.n_iter_ == plain.n_iter_ and scaled.stop_reason_ == plain.stop_reason_
+    by_race = [
+        fit(fastem.GaussianMixture(3, covariance_type=kind, random_state=0), X, unit * sample_weight)
+        for unit in (1.0, scale)
+    ]
+    assert by_race[0].lower_bound_ == pytest.approx(by_race[1].lower_bound_, abs=1e-6)
+    assert by_race[0].diagnostics_ == by_race[1].diagnostics_
