@@ -167,10 +167,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
                 f"components collapsed ({', '.join(found)}; see diagnostics_): use fewer components or a "
                 "larger reg_covar"
             )
-        if not self.converged_ and self.max_iter > 0 or self.max_iter == 0:
+        if not self.converged_:
             parts.append(
-                f"the fit did not converge: it stopped after {self.n_iter_} iteration(s) by {self.stop_reason_!r}; "
-                "increase max_iter, or tol (the predicted remaining gain), or use other starts"
+                f"the fit did not converge: stop_reason_ is {self.stop_reason_!r} after {self.n_iter_} iteration(s); "
+                + ADVICE[str(self.stop_reason_)]
             )
         if parts:
             warnings.warn("; ".join(parts), ConvergenceWarning, stacklevel=6)
@@ -272,6 +272,16 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         from fastem.persistence import save
 
         save(self, path)
+
+
+ADVICE = {
+    "max_iter": "increase max_iter, or tol (the predicted remaining gain)",
+    "max_time": "increase max_time, or go on from here with warm_start=True",
+    "callback": "go on from here with warm_start=True",
+    "interrupted": "go on from here with warm_start=True",
+    "decreased": "reg_covar is large beside the variances: lower it, or scale the data up",
+    "not_finite": "scale the data down: their squares overflow",
+}
 
 
 class _Floor:

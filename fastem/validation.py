@@ -93,7 +93,7 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     if not np.isfinite(weight).all() or (weight < 0).any():
         bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
         raise ValueError(
-            f"sample_weight is {_spell(weight[bad[0]])} in row {bad[0]} ({len(bad)} such row(s)); finite weights of at least 0 "
+            f"sample_weight is {_spell(weight[bad[0]])} in row {bad[0]} ({len(bad)}); finite weights >= 0 "
             "are wanted. Give 0 to rows that should not count"
         )
     if not weight.any():
@@ -149,9 +149,7 @@ def check_precisions_init(value: Any, covariance_type: str, k: int, d: int) -> n
     precisions = check_init("precisions_init", value, shape, meaning)
     if covariance_type in ("diag", "spherical"):
         if (precisions <= 0).any():
-            raise ValueError(
-                f"precisions_init holds {precisions.min():.6g}; positive numbers are wanted: give one over each variance"
-            )
+            raise ValueError(f"precisions_init holds {precisions.min():.6g}; give positive ones, 1 over each variance")
         return 1.0 / precisions
     matrices = precisions.reshape(-1, d, d)
     for c, matrix in enumerate(matrices):

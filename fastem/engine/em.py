@@ -27,6 +27,7 @@ def fit_em(
     if monitor.rules.max_iter == 0:
         monitor.stop_reason = "max_iter"
     before = params
+    monitor.begin()
     while monitor.stop_reason is None:
         statistics, after = em_step(model, params, chunks)
         if not monitor.observe(statistics.log_likelihood, statistics.weight, params):

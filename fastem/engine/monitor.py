@@ -46,7 +46,8 @@ class ConvergenceMonitor:
 
     def __init__(self, rules: Rules, precision: float, n_rows: int = 0):
         self.rules, self.n_rows = rules, n_rows
-        self.noise = 1e-11 if precision < 1e-10 else 2e-6
+        # Relative to the log-likelihood a row: a fall within `noise` is rounding, a gain within `still` is none.
+        self.noise, self.still = (1e-11, 1e-12) if precision < 1e-10 else (2e-6, 2e-8)
         self.started = self.last = time.perf_counter()
         self.history: list[tuple[float, float]] = []
         self.stop_reason: str | None = None
@@ -63,6 +64,10 @@ class ConvergenceMonitor:
     def n_iter(self) -> int:
         """Iterations whose log-likelihood is in the history."""
         return len(self.history)
+
+    def begin(self) -> None:
+        """The first E-step begins: rows per second count from here, not from the search for a start."""
+        self.last = time.perf_counter()
 
     def forget_gains(self) -> None:
         """After a repaired component the log-likelihood may fall, and its gains predict nothing."""
@@ -84,16 +89,16 @@ class ConvergenceMonitor:
         self._gains.append(gain)
         self._gains_from = log_likelihood
         self.history.append((log_likelihood, now - self.started))
-        remaining = self._remaining(noise)
+        remaining = self._remaining(self.still * (1 + abs(mean)))
         speed = self.n_rows / max(now - self.last, 1e-9)
         self.last = now
         progress = Progress(self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params)
         self.stop_reason = self._stop(progress)
         return True
 
-    def _remaining(self, noise: float) -> float:
+    def _remaining(self, still: float) -> float:
         gains = [g for g in self._gains[-4:] if np.isfinite(g)]
-        if gains and abs(gains[-1]) <= noise:
+        if gains and gains[-1] <= still:
             return 0.0
         rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]
         if not rates or max(rates) >= 1:
