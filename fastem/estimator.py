@@ -16,7 +16,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
 from fastem.starts import Start, sample_size, scale_of, starting_params
-from fastem.validation import check_data, check_enough_rows, check_seed, check_weights
+from fastem.validation import check_data, check_enough_rows, check_seed, check_weights, distinct_rows
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -93,7 +93,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         sample = subsample(data, sample_size(self.n_components, data.X.shape[1]), rng)
         start = Start(model, self.n_components, data, sample, scale_of(sample))
         self._warn_of_duplicates(start)
-        rules = Rules(self.tol, self.max_iter, self.max_time, self.callback, interrupted)
+        may_fall = getattr(model.family, "reg_covar", 0) > 0
+        rules = Rules(self.tol, self.max_iter, self.max_time, self.callback, interrupted, may_fall)
         best: tuple[float, Any, Any, Any] | None = None
         for _ in range(self.n_init):
             collapse = Collapse(self.on_collapse, sample, start.scale, rng)
@@ -122,10 +123,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return repair(self._apply_inits(params, start) or params, None)
 
     def _warn_of_duplicates(self, start: Start) -> None:
-        X = start.sample.X
-        if self.n_components == 1 or len(np.unique(X[: 64 * self.n_components], axis=0)) >= self.n_components:
-            return
-        distinct = len(np.unique(start.data.X, axis=0))
+        distinct = distinct_rows(start.data.X, self.n_components)
         if distinct < self.n_components:
             warnings.warn(
                 f"n_components is {self.n_components} and X has {distinct} distinct row(s): some components "

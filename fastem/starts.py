@@ -13,7 +13,7 @@ from fastem.families.base import Scale
 
 INIT_PARAMS = ("race", "kmeans", "k-means++", "random", "random_from_data")
 RUNNERS = 12
-"""Starts in a race."""
+"""Starts in a race; more where the sample is small and a step costs next to nothing."""
 BLOCK = 1 << 16
 """Rows at a time where a start looks at all data."""
 
@@ -89,10 +89,11 @@ def _candidates(start: Start, random_state: np.random.RandomState, repair: Calla
     standard = X / start.scale.deviation
     whitened = standard @ vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300)))
     on_sample = start._replace(data=start.sample)
-    for r in range(RUNNERS):
+    runners = int(np.clip(400_000 // X.size, RUNNERS, 4 * RUNNERS))
+    for r in range(runners):
         space = (X, standard, whitened)[r % 3]
         seed = random_state.randint(np.iinfo(np.int32).max)
-        if r < 6:
+        if r < runners // 2:
             kmeans = KMeans(start.k, n_init=1, max_iter=30, random_state=seed)
             labels = kmeans.fit(space, sample_weight=weight).labels_
         else:

@@ -11,6 +11,10 @@ BLOCK = 1 << 20
 """Numbers looked at at a time, so that no temporary grows with the data."""
 
 
+class DataTypeError(TypeError, ValueError):
+    """Data of a type that holds no numbers, or not densely; scikit-learn's checks want a TypeError."""
+
+
 _ADVICE = "Give X as a dense table of real numbers with one row an observation and the columns that were fitted."
 
 
@@ -29,9 +33,7 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{error}\n{_ADVICE}") from error
     except TypeError as error:
-        if "sparse" not in str(error).lower():
-            raise ValueError(f"X cannot be read as numbers: {error}\n{_ADVICE}") from error
-        raise TypeError(f"{error} {_ADVICE}") from error
+        raise DataTypeError(f"{error}\n{_ADVICE}") from error
     check_finite(X)
     return X
 
@@ -73,6 +75,16 @@ def check_seed(random_state: Any) -> np.random.RandomState:
         ) from error
 
 
+def distinct_rows(X: np.ndarray, enough: int) -> int:
+    """Number of distinct rows, or `enough` as soon as there are as many; looks at a block of rows at a time."""
+    found = X[:0]
+    for first in range(0, len(X), 1 << 12):
+        found = np.unique(np.concatenate([found, X[first : first + (1 << 12)]]), axis=0)
+        if len(found) >= enough:
+            return enough
+    return len(found)
+
+
 def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     """Weights (n,) in float64, finite, at least 0 and not all 0; None stays None."""
     if sample_weight is None:
@@ -97,7 +109,7 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
             "are wanted. Give 0 to rows that should not count"
         )
     if not weight.any():
-        raise ValueError("sample_weight is 0 in every row; a positive one is wanted. Leave it out for ones")
+        raise ValueError("sample_weight is zero in every row; a positive one is wanted. Leave it out for ones")
     return np.ascontiguousarray(weight)
 
 

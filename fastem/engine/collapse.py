@@ -44,12 +44,12 @@ class Bound:
     def __init__(self, policy: Collapse, model: Any):
         self.policy, self.model = policy, model
 
-    def __call__(self, params: Any, statistics: Any, n_iter: int) -> Any | None:
-        """Parameters in place of those with a collapsed component, or None if there is none."""
+    def __call__(self, params: Any, statistics: Any, n_iter: int) -> tuple[Any, bool]:
+        """Parameters without collapsed components, and whether any was moved, dropped or floored for the first time."""
         policy, family = self.policy, self.model.family
         mask = family.collapsed(params.components, statistics.components)
         if not mask.any():
-            return None
+            return params, False
         if policy.policy == "raise":
             raise ValueError(
                 f"component(s) {', '.join(map(str, np.flatnonzero(mask)))} collapsed in iteration {n_iter}: "
@@ -59,12 +59,14 @@ class Bound:
         if policy.policy == "drop" and not mask.all():
             policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(mask)]
             keep = params.weights[~mask]
-            return params._replace(weights=keep / keep.sum(), components=family.kept(params.components, ~mask))
+            kept = family.kept(params.components, ~mask)
+            return params._replace(weights=keep / keep.sum(), components=kept), True
         components = family.floored(params.components, mask, policy.scale)
         params = params._replace(components=components)
+        events = len(policy.restarted) + len(policy.floored)
         for k in np.flatnonzero(mask):
             params = self._restart_or_keep(params, int(k), n_iter, bool(mask.all()))
-        return params
+        return params, len(policy.restarted) + len(policy.floored) > events
 
     def _restart_or_keep(self, params: Any, k: int, n_iter: int, all_collapsed: bool) -> Any:
         policy, family = self.policy, self.model.family

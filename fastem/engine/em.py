@@ -18,11 +18,12 @@ def fit_em(
     params: Any,
     chunks: Sequence[Chunk],
     monitor: ConvergenceMonitor,
-    repair: Callable[[Any, Any, int], Any | None] | None = None,
+    repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
 ) -> Any:
     """Iterate until the monitor stops; returns the parameters after the last M-step that did not lower the likelihood.
 
-    ``repair(params, statistics, n_iter)`` gives parameters in place of those with a collapsed component, or None.
+    ``repair(params, statistics, n_iter)`` gives parameters whose components have a density, and whether one was moved,
+    after which the gains so far predict nothing.
     """
     if monitor.rules.max_iter == 0:
         monitor.stop_reason = "max_iter"
@@ -32,9 +33,9 @@ def fit_em(
         statistics, after = em_step(model, params, chunks)
         if not monitor.observe(statistics.log_likelihood, statistics.weight, params):
             return before
-        repaired = repair(after, statistics, monitor.n_iter) if repair else None
-        if repaired is not None:
-            after = repaired
-            monitor.forget_gains()
+        if repair:
+            after, moved = repair(after, statistics, monitor.n_iter)
+            if moved:
+                monitor.forget_gains()
         before, params = params, after
     return params

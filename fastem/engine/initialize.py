@@ -8,7 +8,7 @@ import numpy as np
 from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.em import em_step
 
-ROUNDS = (4, 6, 10, 20)
+ROUNDS = (5, 10, 20, 40, 80)
 """EM steps after which the worse half of the starts is dropped."""
 
 

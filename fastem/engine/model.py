@@ -8,7 +8,7 @@ import numpy as np
 
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
-from fastem.engine.threads import pool_is_usable, threads
+from fastem.engine.threads import run_slots
 from fastem.kernels.mixture import mixture_e_step, mixture_rows
 
 
@@ -32,8 +32,8 @@ SLOT_BYTES = 16 << 20
 
 
 @functools.cache
-def _compiled(factory: Callable, *bricks: Callable, parallel: bool) -> Callable:
-    return factory(*bricks, parallel=parallel)
+def _compiled(factory: Callable, *bricks: Callable) -> Callable:
+    return factory(*bricks)
 
 
 def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
@@ -77,9 +77,9 @@ class Mixture:
         one = sum(a.nbytes for a in self.family.zeros(params.components, 1))
         slots = min(slots, max(16, SLOT_BYTES // one))
         sums, log_likelihood = self.family.zeros(params.components, slots), np.zeros(slots)
-        kernel = _compiled(mixture_e_step, self.family.log_prob, self.family.accumulate, parallel=pool_is_usable())
-        with threads(self.n_jobs):
-            kernel(chunk.X, chunk.sample_weight, *prepared, sums, log_likelihood, lanes)
+        kernel = _compiled(mixture_e_step, self.family.log_prob, self.family.accumulate)
+        arguments = (*chunk, *prepared, sums, log_likelihood, lanes)
+        run_slots(lambda first, last: kernel(first, last, *arguments), slots, self.n_jobs)
         weight = float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
         return MixtureStatistics(float(log_likelihood.sum()), weight, self.family.unpad(sums, params.components))
 
@@ -98,7 +98,7 @@ class Mixture:
             for name, shape in sizes.items()
         }
         lanes, slots = _grid(n, d, dtype)
-        kernel = _compiled(mixture_rows, self.family.log_prob, parallel=pool_is_usable())
-        with threads(self.n_jobs):
-            kernel(chunk.X, *self.prepare(params, dtype), *out.values(), slots, lanes)
+        kernel = _compiled(mixture_rows, self.family.log_prob)
+        arguments = (chunk.X, *self.prepare(params, dtype), *out.values(), slots, lanes)
+        run_slots(lambda first, last: kernel(first, last, *arguments), slots, self.n_jobs)
         return {name: out[name] for name in wanted}

@@ -27,13 +27,17 @@ class Progress(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """tol in nats per unit weight; callback(progress) stops the fit by returning True; interrupted() likewise."""
+    """tol in nats per unit weight; callback(progress) stops the fit by returning True; interrupted() likewise.
+
+    may_fall: with a ridge on the covariances the M-step is no maximum, and EM may reach its fixed point from above.
+    """
 
     tol: float = 1e-4
     max_iter: int = 1000
     max_time: float | None = None
     callback: Callable[[Progress], Any] | None = None
     interrupted: Callable[[], bool] = lambda: False
+    may_fall: bool = False
 
 
 class ConvergenceMonitor:
@@ -83,7 +87,7 @@ class ConvergenceMonitor:
         mean = log_likelihood / weight
         gain = mean - self._gains_from / weight if self._gains else np.inf
         noise = self.noise * (1 + abs(mean))
-        if gain < -noise:
+        if gain < -noise and not self.rules.may_fall:
             self.stop_reason = "converged" if -gain <= self.rules.tol else "decreased"
             return False
         self._gains.append(gain)
@@ -97,7 +101,7 @@ class ConvergenceMonitor:
         return True
 
     def _remaining(self, still: float) -> float:
-        gains = [g for g in self._gains[-4:] if np.isfinite(g)]
+        gains = [abs(g) if self.rules.may_fall else g for g in self._gains[-4:] if np.isfinite(g)]
         if gains and gains[-1] <= still:
             return 0.0
         rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]

@@ -1,52 +1,66 @@
-"""How many threads a compiled loop uses, and when it must not use the pool.
+"""Runs of slots on several threads. The kernels hold no GIL, so Python's own threads do.
 
-Numba's `workqueue` layer ends the process when two Python threads enter it at once, and neither it nor GNU OpenMP
-survives a fork after first use. So entry is one at a time where the layer is `workqueue`, and a forked child runs the
-serial build of each loop.
+Any number of threads may fit at once: each takes part in its own work, helped by those of the pool that are free. A
+forked child begins with a pool of its own.
 """
 
-import contextlib
+import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
-import numba
+RUNS = 4
+"""Runs of slots a thread, so that one that is held up leaves work to the others."""
 
-_one_at_a_time = threading.RLock()
-_state = {"used": False, "forked": False}
+_pool: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    global _one_at_a_time
-    _state["forked"] = _state["used"]
-    _one_at_a_time = threading.RLock()
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
-def pool_is_usable() -> bool:
-    """False in a child forked after the pool of threads was started."""
-    return not _state["forked"]
+def cores() -> int:
+    """Cores that this process may use, or NUMBA_NUM_THREADS, which joblib sets in its workers."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_safe() -> bool:
-    """Whether several Python threads may be inside parallel loops at once; unknown before the first loop."""
+def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) -> None:
+    """``task(first, last)`` over disjoint runs of the slots, on `n_jobs` threads (None or -1: one a core)."""
+    threads = min(slots, cores() if n_jobs in (None, -1) else int(n_jobs or 1))
+    if threads == 1:
+        task(0, slots)
+        return
+    runs = min(slots, threads * RUNS)
+    number = itertools.count()  # next() is atomic
+
+    def drain() -> None:
+        while (r := next(number)) < runs:
+            task(slots * r // runs, slots * (r + 1) // runs)
+
+    helpers = [_executor().submit(drain) for _ in range(threads - 1)]
     try:
-        return numba.threading_layer() != "workqueue"
-    except ValueError:
-        return False
+        drain()
+    finally:
+        number = itertools.count(runs)
+        wait([helper for helper in helpers if not helper.cancel()])
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
 
 
-@contextlib.contextmanager
-def threads(n_jobs: int | None) -> Iterator[None]:
-    """Run a loop on `n_jobs` threads (None or -1: all), then restore the number; waits for a turn where it must."""
-    with contextlib.nullcontext() if _is_safe() else _one_at_a_time:
-        before = numba.get_num_threads()
-        most = getattr(numba.config, "NUMBA_NUM_THREADS", 1)
-        numba.set_num_threads(most if n_jobs in (None, -1) else max(1, min(n_jobs, most)))
-        _state["used"] = True
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="fastem")
+        return _pool

@@ -1,10 +1,9 @@
-"""The E-step of a finite mixture: tiles, softmax, slots. The parallel loops of every family are here."""
+"""The E-step of a finite mixture: tiles, softmax, slots. The loop over the rows of every family is here."""
 
 from collections import namedtuple
 from collections.abc import Callable
 
 import numpy as np
-from numba import prange
 from numba.extending import register_jitable
 
 from fastem.kernels.jit import brick, compiled, stamp
@@ -137,76 +136,65 @@ def normalize(tile, log_weights):
     return log_likelihood
 
 
-def mixture_e_step(log_prob: Callable, accumulate: Callable, *, parallel: bool = True) -> Callable:
+def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
     """Compile the E-step of one family.
 
-    Returns ``e_step(X, weight, log_weights, prepared, statistics, log_likelihood, lanes)``, which adds the statistics
-    of the rows of slot s to ``statistics[...][s]`` and writes their log-likelihood to ``log_likelihood[s]``. The slots
-    are equal runs of tiles and depend on the data alone, so the sums have the same bits for any number of threads.
+    Returns ``e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, lanes)``, which for the
+    slots s from first up to last adds the statistics of their rows to ``statistics[...][s]`` and writes their
+    log-likelihood to ``log_likelihood[s]``. The slots are equal runs of tiles and depend on the data alone, so the
+    sums have the same bits for any number of threads.
     """
     mark = stamp(log_prob, accumulate)
 
-    @register_jitable
-    def slot(s, slots, X, weight, log_weights, prepared, statistics, lanes):
-        n, d = X.shape
+    def e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, lanes):
+        _ = mark
+        (n, d), slots = X.shape, log_likelihood.size
         tile = make_tile(log_weights, d, log_weights.shape[1], lanes)
         tiles = -(-n // lanes)
-        log_likelihood = 0.0
-        for t in range(tiles * s // slots, tiles * (s + 1) // slots):
-            load_tile(X, weight, t * lanes, min(lanes, n - t * lanes), prepared.shift, tile)
-            log_prob(tile, prepared, tile.resp)
-            log_likelihood += normalize(tile, log_weights)
-            accumulate(tile, tile.resp, prepared, statistics, s)
-        return log_likelihood
+        for s in range(first, last):
+            log_likelihood[s] = 0.0
+            for t in range(tiles * s // slots, tiles * (s + 1) // slots):
+                load_tile(X, weight, t * lanes, min(lanes, n - t * lanes), prepared.shift, tile)
+                log_prob(tile, prepared, tile.resp)
+                log_likelihood[s] += normalize(tile, log_weights)
+                accumulate(tile, tile.resp, prepared, statistics, s)
 
-    def e_step(X, weight, log_weights, prepared, statistics, log_likelihood, lanes):
-        _ = mark
-        slots = log_likelihood.size
-        for s in prange(slots):
-            log_likelihood[s] = slot(np.int64(s), slots, X, weight, log_weights, prepared, statistics, lanes)
-
-    return compiled(e_step, parallel=parallel)
+    return compiled(e_step)
 
 
-def mixture_rows(log_prob: Callable, *, parallel: bool = True) -> Callable:
+def mixture_rows(log_prob: Callable) -> Callable:
     """Compile what `predict` and `score_samples` need of one family.
 
-    Returns ``rows(X, log_weights, prepared, log_p, labels, resp, slots, lanes)``, which fills those of log_p (n,),
-    labels (n,) and resp (n, K) that are not empty.
+    Returns ``rows(first, last, X, log_weights, prepared, log_p, labels, resp, slots, lanes)``, which for the slots from
+    first up to last fills those of log_p (n,), labels (n,) and resp (n, K) that are not empty.
     """
     mark = stamp(log_prob)
 
-    @brick
-    def put(tile, first, count, components, log_p, labels, resp):
-        for b in range(count):
-            if log_p.size > 0:
-                log_p[first + b] = tile.log_prob[0, b]
-            if labels.size > 0:
-                best = 0
-                for k in range(1, components):
-                    best = k if tile.resp[k, b] > tile.resp[best, b] else best
-                labels[first + b] = best
-            if resp.size > 0:
-                for k in range(components):
-                    resp[first + b, k] = tile.resp[k, b]
-
-    @register_jitable
-    def slot(s, slots, X, log_weights, prepared, log_p, labels, resp, lanes):
-        n, d = X.shape
-        components = log_weights.shape[1]
+    def rows(first, last, X, log_weights, prepared, log_p, labels, resp, slots, lanes):
+        _ = mark
+        (n, d), components = X.shape, log_weights.shape[1]
         tile = make_tile(log_weights, d, components, lanes)
-        tiles = -(-n // lanes)
-        ones = np.zeros(0)
-        for t in range(tiles * s // slots, tiles * (s + 1) // slots):
+        tiles, ones = -(-n // lanes), np.zeros(0)
+        for t in range(tiles * first // slots, tiles * last // slots):
             count = min(lanes, n - t * lanes)
             load_tile(X, ones, t * lanes, count, prepared.shift, tile)
             log_prob(tile, prepared, tile.resp)
             normalize(tile, log_weights)
-            put(tile, t * lanes, count, components, log_p, labels, resp)
+            _put(tile, t * lanes, count, components, log_p, labels, resp)
 
-    def rows(X, log_weights, prepared, log_p, labels, resp, slots, lanes):
-        _ = mark
-        for s in prange(slots):
-            slot(np.int64(s), slots, X, log_weights, prepared, log_p, labels, resp, lanes)
+    return compiled(rows)
 
-    return compiled(rows, parallel=parallel)
+
+@brick
+def _put(tile, first, count, components, log_p, labels, resp):
+    for b in range(count):
+        if log_p.size > 0:
+            log_p[first + b] = tile.log_prob[0, b]
+        if labels.size > 0:
+            best = 0
+            for k in range(1, components):
+                best = k if tile.resp[k, b] > tile.resp[best, b] else best
+            labels[first + b] = best
+        if resp.size > 0:
+            for k in range(components):
+                resp[first + b, k] = tile.resp[k, b]
