@@ -1,0 +1,131 @@
+"""The engine with chunks, threads and a toy model; nothing here names a Gaussian but the first test."""
+
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from fastem.engine import tree
+from fastem.engine.chunks import chunk
+from fastem.engine.em import fit_em
+from fastem.engine.initialize import race, subsample
+from fastem.engine.model import Mixture, MixtureParams
+from fastem.engine.monitor import ConvergenceMonitor, Progress, Rules
+from fastem.engine.threads import run_slots
+from fastem.families.gaussian import Gaussian, GaussianParams
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("size", [1, 7, 128, 129, 500])
+def test_chunked_is_whole(covariance_type: str, size: int) -> None:
+    X, weight = RNG.standard_normal((500, 3)), RNG.random(500)
+    shape = {"full": np.stack([np.eye(3)] * 2), "tied": np.eye(3), "diag": np.ones((2, 3)), "spherical": np.ones(2)}
+    params = MixtureParams(np.array([0.3, 0.7]), GaussianParams(RNG.standard_normal((2, 3)), shape[covariance_type]))
+    model = Mixture(Gaussian(covariance_type, 0.0))
+    whole = model.e_step(params, [chunk(X, weight)])
+    parts = model.e_step(params, [chunk(X[i : i + size], weight[i : i + size]) for i in range(0, 500, size)])
+    np.testing.assert_allclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-12)
+    for a, b in zip(model.m_step(parts, params).components, model.m_step(whole, params).components, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+class Sums(NamedTuple):
+    log_likelihood: float
+    weight: float
+    ones: float
+
+
+class Coins:
+    """Two coins of known bias, thrown equally often unless `share` says otherwise: EM for the share."""
+
+    bias = np.array([0.9, 0.2])
+
+    def e_step(self, share, chunks):
+        total = Sums(0.0, 0.0, 0.0)
+        for part in chunks:
+            heads = part.X[:, 0]
+            p = np.where(heads[:, None] == 1, self.bias, 1 - self.bias) * [share, 1 - share]
+            sums = Sums(float(np.log(p.sum(axis=1)).sum()), float(len(heads)), float((p[:, 0] / p.sum(axis=1)).sum()))
+            total = tree.add(total, sums)
+        return total
+
+    def m_step(self, sums, share):
+        return sums.ones / sums.weight
+
+
+def coin_data() -> list:
+    return [chunk((RNG.random((n, 1)) < 0.55).astype(float)) for n in (300, 700)]
+
+
+def test_the_loop_fits_any_model_and_climbs() -> None:
+    data = coin_data()
+    monitor = ConvergenceMonitor(Rules(tol=1e-12, max_iter=5000), 2e-16)
+    share = fit_em(Coins(), 0.9, data, monitor)
+    heads = np.concatenate([c.X for c in data]).mean()
+    assert monitor.converged
+    assert share == pytest.approx((heads - 0.2) / 0.7, abs=1e-4)
+    assert np.all(np.diff([entry[0] for entry in monitor.history]) >= -1e-9)
+
+
+def test_the_predicted_remaining_gain_is_what_remains() -> None:
+    data, seen = coin_data(), []
+    best = ConvergenceMonitor(Rules(tol=0.0, max_iter=3000), 2e-16)
+    fit_em(Coins(), 0.9, data, best)
+    rules = Rules(tol=1e-6, max_iter=3000, callback=seen.append)
+    fit_em(Coins(), 0.9, data, ConvergenceMonitor(rules, 2e-16))
+    last: Progress = seen[-1]
+    remains = (best.history[-1][0] - last.log_likelihood) / last.weight
+    assert last.remaining < 1e-6
+    assert remains < 2e-6
+
+
+def test_a_fall_is_no_convergence() -> None:
+    monitor = ConvergenceMonitor(Rules(tol=1e-3), 2e-16)
+    assert monitor.observe(-100.0, 10.0, "a")
+    assert not monitor.observe(-200.0, 10.0, "b")
+    assert monitor.stop_reason == "decreased"
+    assert not monitor.converged
+    assert not ConvergenceMonitor(Rules(), 2e-16).observe(np.nan, 1.0, "c")
+
+
+def test_slots_are_visited_once_whatever_the_threads() -> None:
+    for slots in (1, 2, 5, 64):
+        for n_jobs in (None, 1, 2, 7):
+            visits = np.zeros(slots, int)
+
+            def visit(first: int, last: int, visits=visits) -> None:
+                visits[first:last] += 1
+
+            run_slots(visit, slots, n_jobs)
+            assert (visits == 1).all()
+
+
+def test_an_error_in_a_thread_reaches_the_caller() -> None:
+    def fail(first: int, last: int) -> None:
+        if threading.current_thread() is not threading.main_thread() or first > 0:
+            raise OSError("in a thread")
+
+    with pytest.raises(OSError, match="in a thread"):
+        run_slots(fail, 8, 2)
+
+
+def test_a_sample_leaves_out_rows_of_weight_zero_and_follows_the_weights() -> None:
+    X = np.arange(1000.0)[:, None]
+    weight = np.where(X[:, 0] < 500, 0.0, 1.0)
+    few = subsample(chunk(X, weight), 100, np.random.default_rng(0))
+    assert len(few.X) == 100
+    assert few.X.min() >= 500
+    assert len(subsample(chunk(X, weight), 900, np.random.default_rng(0)).X) == 500
+
+
+def test_the_race_is_won_by_the_likelier_start() -> None:
+    data = chunk(np.concatenate(coin_data_rows()))
+    winner = race(Coins(), [0.999, 0.001, 0.5], data, lambda params, statistics: params, rounds=(1, 1))
+    assert 0.3 < winner < 0.7
+
+
+def coin_data_rows() -> list:
+    return [c.X for c in coin_data()]

@@ -1,0 +1,174 @@
+"""Bricks uncompiled against the textbook, compiled loops against bricks, and memory that nothing may touch."""
+
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+import reference
+from scipy.stats import multivariate_normal
+
+from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.kernels import jit, mixture, moments, simd, special, whiten
+
+RNG = np.random.default_rng(5)
+DTYPES = [np.float64, np.float32]
+
+
+def gaussian(d: int, k: int, covariance_type: str = "full") -> tuple[Gaussian, GaussianParams, np.ndarray]:
+    a = RNG.standard_normal((k, d, d))
+    matrices = a @ a.swapaxes(1, 2) + np.eye(d)
+    shapes = {
+        "full": matrices,
+        "tied": matrices[0],
+        "diag": np.diagonal(matrices, axis1=1, axis2=2).copy(),
+        "spherical": matrices[:, 0, 0].copy(),
+    }
+    full = {
+        "full": matrices,
+        "tied": np.broadcast_to(matrices[0], matrices.shape),
+        "diag": shapes["diag"][:, :, None] * np.eye(d),
+        "spherical": shapes["spherical"][:, None, None] * np.eye(d),
+    }
+    params = GaussianParams(RNG.standard_normal((k, d)), shapes[covariance_type])
+    return Gaussian(covariance_type, 0.0), params, full[covariance_type]
+
+
+def python_tile(X: np.ndarray, k: int, lanes: int) -> mixture.Tile:
+    """`make_tile` runs uncompiled too."""
+    return mixture.make_tile(np.zeros((1, 1), X.dtype), X.shape[1], k, lanes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 9])
+def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype: type) -> None:
+    k, n = 3, 70
+    family, params, full = gaussian(d, k, covariance_type)
+    lanes = 128
+    X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
+    prepared = family.prepare(params, np.dtype(dtype))
+    tile = python_tile(X, k, lanes)
+    mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
+    family.log_prob(tile, prepared, tile.resp)
+    wanted = np.stack([multivariate_normal(params.means[c], full[c]).logpdf(X).reshape(-1) for c in range(k)])
+    eps = 1e-11 if dtype == np.float64 else 2e-4
+    np.testing.assert_allclose(tile.resp[:k, :n], wanted, rtol=eps, atol=eps)
+    log_weights = np.log(np.full((1, k), 1 / k)).astype(dtype)
+    total = mixture.normalize(tile, log_weights)
+    joint = wanted + log_weights[0, :, None]
+    log_p = np.logaddexp.reduce(joint, axis=0)
+    np.testing.assert_allclose(total, log_p @ weight, rtol=10 * eps)
+    np.testing.assert_allclose(tile.resp[:k, :n], np.exp(joint - log_p) * weight, atol=10 * eps)
+    statistics = family.zeros(params, 1)
+    family.accumulate(tile, tile.resp, prepared, statistics, 0)
+    sums = family.unpad(statistics, params)
+    after = family.m_step(sums, params)
+    resp = (np.exp(joint - log_p) * weight).T
+    means = resp.T @ X / resp.sum(axis=0)[:, None]
+    np.testing.assert_allclose(sums.sum_w, resp.sum(axis=0), rtol=10 * eps)
+    np.testing.assert_allclose(after.means, means, rtol=50 * eps, atol=50 * eps)
+    covariances = reference.m_step(X, resp, covariance_type).covariances
+    np.testing.assert_allclose(after.covariances, covariances, rtol=100 * eps, atol=100 * eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_both_sums_of_second_moments_agree(dtype: type) -> None:
+    d, lanes = 16, 128
+    y = np.zeros((d, lanes), dtype)
+    y[:13] = RNG.standard_normal((13, lanes))
+    down, across = np.zeros((d, d)), np.zeros((d, d))
+    moments.outer_sum(np.ascontiguousarray(y.T), lanes, down, d)
+    moments.lane_products(y, lanes, across, d)
+    wanted = np.triu(y.astype(float) @ y.T.astype(float))
+    for found in (down, across):
+        np.testing.assert_allclose(np.triu(found), wanted, atol=1e-4 if dtype == np.float32 else 1e-12)
+
+
+@numba.njit
+def _exp_log(a: np.ndarray, b: np.ndarray) -> None:
+    for i in range(0, a.shape[1], simd.group(a)):
+        e = special.exp(simd.load(a, 0, i))
+        simd.store(b, 0, i, e)
+        simd.store(b, 1, i, special.log(simd.load(a, 1, i)))
+
+
+@pytest.mark.parametrize(("dtype", "least", "ulps"), [(np.float64, -708.0, 2), (np.float32, -87.0, 3)])
+def test_exp_and_log_are_right_to_the_last_bits(dtype: type, least: float, ulps: float) -> None:
+    a = np.zeros((2, 4096), dtype)
+    a[0] = np.linspace(least, 0, 4096)
+    a[1] = np.exp(np.linspace(-80, 80, 4096))
+    b = np.zeros_like(a)
+    _exp_log(a, b)
+    eps = np.finfo(dtype).eps
+    wanted = np.exp(a[0].astype(np.longdouble)), np.log(a[1].astype(np.longdouble))
+    assert np.max(np.abs(b[0] / wanted[0] - 1)) < ulps * eps
+    assert np.max(np.abs(b[1] - wanted[1]) / np.maximum(np.abs(wanted[1]), 1)) < ulps * eps
+
+
+@numba.njit
+def _primitives(a, out, sums):
+    simd.transpose(a, 0, 0, out)
+    v = simd.load_pair(a, 0, 0)
+    w = simd.load_pair(a, 1, 0)
+    simd.add_totals(sums, 0, 0, v, w, v + w, v - w, v * w, w, v, w)
+    return simd.total(v), simd.count_greater(v, 0.5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_primitives_are_their_twins(dtype: type) -> None:
+    a = RNG.random((64, 64)).astype(dtype)
+    results = []
+    for run in (_primitives, _primitives.py_func):
+        out, sums = np.zeros_like(a), np.zeros((4, 2))
+        scalars = run(a, out, sums)
+        results.append((out, sums, *scalars))
+    for compiled, twin in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, twin, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+def test_packed_triangles_are_read_in_their_order() -> None:
+    d = 7
+    lower = np.tril(RNG.standard_normal((2, d, d)))
+    x = np.zeros((8, simd.GROUP * simd.NATIVE_OF[np.dtype(float)]))
+    x[:d] = RNG.standard_normal((d, x.shape[1]))
+    found = whiten.squared_norm(whiten.pack(lower), 1, x, 8)
+    np.testing.assert_allclose(found, ((lower[1] @ x[:d]) ** 2).sum(axis=0))
+
+
+def test_the_stamp_follows_the_sources(tmp_path, monkeypatch) -> None:
+    before = jit.stamp(moments.lane_sum)
+    assert before == jit.stamp(moments.lane_sum)
+    monkeypatch.setattr(jit, "OPTIONS", {**jit.OPTIONS, "boundscheck": True})
+    assert jit.stamp(moments.lane_sum) != before
+
+
+CANARIES = """
+import numpy as np
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture, MixtureParams
+from fastem.families.gaussian import Gaussian, GaussianParams
+rng = np.random.default_rng(0)
+for d, k, n in ((1, 1, 1), (3, 5, 129), (6, 2, 257), (9, 3, 64)):
+    guarded = np.full((n + 2, d), np.nan)
+    guarded[1:-1] = rng.standard_normal((n, d))
+    X = guarded[1:-1]
+    params = MixtureParams(np.full(k, 1 / k), GaussianParams(rng.standard_normal((k, d)), np.stack([np.eye(d)] * k)))
+    model = Mixture(Gaussian("full", 1e-6))
+    statistics = model.e_step(params, [chunk(X)])
+    rows = model.rows(params, chunk(X), "log_prob", "labels", "responsibilities")
+    assert np.isfinite(statistics.log_likelihood), (d, k, n)
+    assert np.isclose(statistics.log_likelihood, rows["log_prob"].sum()), (d, k, n)
+    assert np.allclose(rows["responsibilities"].sum(axis=1), 1)
+    assert np.isnan(guarded[[0, -1]]).all()
+print("whole")
+"""
+
+
+def test_kernels_stay_within_bounds(tmp_path) -> None:
+    """NaN around the rows would show in the sums, and numba checks the indices of what is no vector."""
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", CANARIES], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "whole", run.stderr
