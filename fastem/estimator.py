@@ -1,5 +1,6 @@
 """What the estimators share: parameters in, engine, fitted attributes out."""
 
+import time
 import warnings
 from typing import Any
 
@@ -8,6 +9,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.engine import tree
 from fastem.engine.chunks import Chunk, chunk, total_weight
 from fastem.engine.collapse import Collapse
 from fastem.engine.em import fit_em
@@ -27,7 +29,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _validate_parameters(self) -> None:
         raise NotImplementedError
 
-    def _family(self) -> Any:
+    def _family(self, dtype: Any = np.float64) -> Any:
         raise NotImplementedError
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
@@ -89,22 +91,23 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _fit_chunk(self, data: Chunk, interrupted: Any) -> None:
         random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-        model = Mixture(self._family(), self.n_jobs)
+        model = Mixture(self._family(data.X.dtype), self.n_jobs)
         sample = subsample(data, sample_size(self.n_components, data.X.shape[1]), rng)
         start = Start(model, self.n_components, data, sample, scale_of(sample))
         self._warn_of_duplicates(start)
         may_fall = getattr(model.family, "reg_covar", 0) > 0
         rules = Rules(self.tol, self.max_iter, self.max_time, self.callback, interrupted, may_fall)
         best: tuple[float, Any, Any, Any] | None = None
+        started = time.perf_counter()
         for _ in range(self.n_init):
             collapse = Collapse(self.on_collapse, sample, start.scale, rng)
-            monitor = ConvergenceMonitor(rules, np.finfo(data.X.dtype).eps, len(data.X))
+            monitor = ConvergenceMonitor(rules, np.finfo(data.X.dtype).eps, len(data.X), started)
             params = self._start(start, random_state)
             params = fit_em(model, params, [data], monitor, collapse.bind(model))
             score = monitor.history[-1][0] if monitor.history else -np.inf
             if best is None or score > best[0]:
                 best = score, params, monitor, collapse
-            if monitor.stop_reason in ("interrupted", "callback"):
+            if monitor.stop_reason in ("interrupted", "callback", "max_time"):
                 break
         assert best is not None
         _, params, monitor, collapse = best
@@ -113,7 +116,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
         if self.warm_start and hasattr(self, "weights_"):
             params = self._get_params_()
-            if len(params.weights) == start.k and params.components.means.shape[1] == start.data.X.shape[1]:
+            wanted = start.model.family.spread_about(np.zeros((start.k, start.data.X.shape[1])), start.scale)
+            if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
         given = self._apply_inits(None, start)
         if given is not None:

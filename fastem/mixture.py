@@ -156,8 +156,8 @@ class GaussianMixture(MixtureEstimator):
         _check_choice("init_params", self.init_params, INIT_PARAMS)
         _check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
 
-    def _family(self) -> Gaussian:
-        return Gaussian(self.covariance_type, self.reg_covar)
+    def _family(self, dtype: Any = np.float64) -> Gaussian:
+        return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         k, d = start.k, start.data.X.shape[1]
@@ -192,12 +192,32 @@ class GaussianMixture(MixtureEstimator):
         self.precisions_ = precisions.astype(dtype)
 
     def _get_params_(self) -> MixtureParams:
-        components = GaussianParams(self.means_.astype(np.float64), self.covariances_.astype(np.float64))
-        return MixtureParams(self.weights_.astype(np.float64), components)
+        means = np.asarray(self.means_)
+        if means.ndim != 2:
+            raise ValueError(f"means_ has shape {means.shape}; one row a component is wanted. Fit again")
+        k, d = means.shape  # fewer than n_components where some were dropped
+        shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+        weights = check_init("weights_", self.weights_, (k,))
+        means = check_init("means_", self.means_, (k, d))
+        covariances = check_init("covariances_", self.covariances_, np.shape(self.covariances_))
+        kind = self.covariance_type
+        if covariances.shape != shape[kind]:
+            kinds = [name for name, s in shape.items() if s == covariances.shape]
+            if not self.warm_start or not kinds:
+                raise ValueError(
+                    f"covariances_ has shape {covariances.shape}; {shape[kind]} is wanted for "
+                    f"covariance_type={kind!r}. Fit again"
+                )
+        elif np.asarray(self.covariances_).dtype == np.float32 and kind in ("full", "tied"):
+            # Rounded to float32 a covariance may lose its Cholesky factor; the factor itself does not.
+            factor = check_init("precisions_cholesky_", self.precisions_cholesky_, shape[kind])
+            inverse = np.linalg.inv(factor)
+            covariances = np.swapaxes(inverse, -1, -2) @ inverse
+        return MixtureParams(weights, GaussianParams(means, covariances))
 
 
 def _check_number(name: str, value: Any, kind: Any, least: float) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
+    if not isinstance(value, kind) or isinstance(value, bool) or not value >= least or value == float("inf"):
         noun = "a whole number" if kind is Integral else "a number"
         raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted: use one")
 

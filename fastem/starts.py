@@ -1,11 +1,14 @@
 """Starting parameters: scikit-learn's four, and the race. The seeding is scikit-learn's."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
+from threadpoolctl import threadpool_limits
 
+from fastem.engine import threads
 from fastem.engine.chunks import Chunk
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
@@ -62,13 +65,18 @@ def starting_params(
         components = start.model.family.spread_about(start.data.X[rows], start.scale)
         return MixtureParams(np.full(start.k, 1.0 / start.k), components)
     if init_params == "k-means++":
-        centres, _ = kmeans_plusplus(
-            start.data.X, start.k, sample_weight=_weights(start.data), random_state=random_state
-        )
-        return from_centres(start, centres, repair)
+        X = start.sample.X.astype(np.float64) - start.scale.mean
+        centres, _ = kmeans_plusplus(X, start.k, sample_weight=_weights(start.sample), random_state=random_state)
+        return from_centres(start, centres + start.scale.mean, repair)
     kmeans = KMeans(start.k, n_init=1, random_state=random_state)
-    labels = kmeans.fit(start.data.X, sample_weight=_weights(start.data)).labels_
+    with _openmp():
+        labels = kmeans.fit(start.data.X, sample_weight=_weights(start.data)).labels_
     return _from_blocks(start, lambda: _label_blocks(start.data, lambda rows: labels[rows], start.k), repair)
+
+
+def _openmp() -> Any:
+    """Threads of scikit-learn's k-means: one in a forked child, where GNU OpenMP would wait forever for the others."""
+    return threadpool_limits(1, user_api="openmp") if threads.forked else contextlib.nullcontext()
 
 
 def from_centres(start: Start, centres: np.ndarray, repair: Callable) -> MixtureParams:
@@ -95,7 +103,8 @@ def _candidates(start: Start, random_state: np.random.RandomState, repair: Calla
         seed = random_state.randint(np.iinfo(np.int32).max)
         if r < runners // 2:
             kmeans = KMeans(start.k, n_init=1, max_iter=30, random_state=seed)
-            labels = kmeans.fit(space, sample_weight=weight).labels_
+            with _openmp():
+                labels = kmeans.fit(space, sample_weight=weight).labels_
         else:
             centres, _ = kmeans_plusplus(space, start.k, sample_weight=weight, random_state=seed)
             labels = np.argmin((centres**2).sum(axis=1) - 2 * space @ centres.T, axis=1)

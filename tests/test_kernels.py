@@ -49,7 +49,7 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     family, params, full = gaussian(d, k, covariance_type)
     lanes = 128
     X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
-    prepared = family.prepare(params, np.dtype(dtype))
+    prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
     tile = python_tile(X, k, lanes)
     mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
     family.log_prob(tile, prepared, tile.resp)
@@ -64,7 +64,7 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     np.testing.assert_allclose(tile.resp[:k, :n], np.exp(joint - log_p) * weight, atol=10 * eps)
     statistics = family.zeros(params, 1)
     family.accumulate(tile, tile.resp, prepared, statistics, 0)
-    sums = family.unpad(statistics, params)
+    sums = family.unpad(statistics, params, prepared)
     after = family.m_step(sums, params)
     resp = (np.exp(joint - log_p) * weight).T
     means = resp.T @ X / resp.sum(axis=0)[:, None]

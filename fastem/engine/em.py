@@ -20,7 +20,7 @@ def fit_em(
     monitor: ConvergenceMonitor,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
 ) -> Any:
-    """Iterate until the monitor stops; returns the parameters after the last M-step that did not lower the likelihood.
+    """Iterate until the monitor stops; returns the parameters of the last M-step, or those before a fall.
 
     ``repair(params, statistics, n_iter)`` gives parameters whose components have a density, and whether one was moved,
     after which the gains so far predict nothing.
@@ -37,5 +37,7 @@ def fit_em(
             after, moved = repair(after, statistics, monitor.n_iter)
             if moved:
                 monitor.forget_gains()
+                if monitor.stop_reason is not None:
+                    return params  # a component that has only just been moved explains nothing yet
         before, params = params, after
     return params

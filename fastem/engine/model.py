@@ -45,6 +45,8 @@ def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
 
 
 SMALL_FEATURES = 4
+NEVER = -1e30
+"""Logarithm of the weight 0: finite, for -inf minus -inf is not a number."""
 
 
 class Mixture:
@@ -55,8 +57,9 @@ class Mixture:
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
         """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
-        weights = np.maximum(params.weights, np.finfo(np.float32).tiny)
-        return np.log(weights)[None].astype(dtype), self.family.prepare(params.components, dtype)
+        live = params.weights > 0
+        log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
+        return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
@@ -75,13 +78,15 @@ class Mixture:
         n, d = chunk.X.shape
         lanes, slots = _grid(n, d, chunk.X.dtype)
         one = sum(a.nbytes for a in self.family.zeros(params.components, 1))
-        slots = min(slots, max(16, SLOT_BYTES // one))
+        slots = min(slots, max(4, SLOT_BYTES // one))
         sums, log_likelihood = self.family.zeros(params.components, slots), np.zeros(slots)
         kernel = _compiled(mixture_e_step, self.family.log_prob, self.family.accumulate)
         arguments = (*chunk, *prepared, sums, log_likelihood, lanes)
         run_slots(lambda first, last: kernel(first, last, *arguments), slots, self.n_jobs)
         weight = float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
-        return MixtureStatistics(float(log_likelihood.sum()), weight, self.family.unpad(sums, params.components))
+        return MixtureStatistics(
+            float(log_likelihood.sum()), weight, self.family.unpad(sums, params.components, prepared[1])
+        )
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""

@@ -48,11 +48,12 @@ class ConvergenceMonitor:
     of the last two rates is used, since a rate that still rises would stop the fit too early.
     """
 
-    def __init__(self, rules: Rules, precision: float, n_rows: int = 0):
+    def __init__(self, rules: Rules, precision: float, n_rows: int = 0, started: float | None = None):
         self.rules, self.n_rows = rules, n_rows
         # Relative to the log-likelihood a row: a fall within `noise` is rounding, a gain within `still` is none.
         self.noise, self.still = (1e-11, 1e-12) if precision < 1e-10 else (2e-6, 2e-8)
-        self.started = self.last = time.perf_counter()
+        self.last = time.perf_counter()
+        self.started = self.last if started is None else started
         self.history: list[tuple[float, float]] = []
         self.stop_reason: str | None = None
         self.weight = 1.0
@@ -76,6 +77,8 @@ class ConvergenceMonitor:
     def forget_gains(self) -> None:
         """After a repaired component the log-likelihood may fall, and its gains predict nothing."""
         self._gains = []
+        if self.stop_reason == "converged":
+            self.stop_reason = "max_iter" if self.n_iter >= self.rules.max_iter else None
 
     def observe(self, log_likelihood: float, weight: float, params: Any) -> bool:
         """Record an iteration's log-likelihood; False if it fell or is no number: its parameters are no improvement."""
@@ -104,14 +107,16 @@ class ConvergenceMonitor:
         gains = [abs(g) if self.rules.may_fall else g for g in self._gains[-4:] if np.isfinite(g)]
         if gains and gains[-1] <= still:
             return 0.0
+        if self.rules.may_fall and self._gains[-1] * self._gains[-2 if len(self._gains) > 1 else -1] < 0:
+            return np.inf
         rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]
-        if not rates or max(rates) >= 1:
+        if len(rates) < 2 or max(rates) >= 1:
             return np.inf
         return gains[-1] * max(rates) / (1 - max(rates))
 
     def _stop(self, progress: Progress) -> str | None:
         rules = self.rules
-        wants_stop = rules.callback is not None and rules.callback(progress) is True
+        wants_stop = rules.callback is not None and bool(rules.callback(progress))
         if progress.remaining < rules.tol:
             return "converged"
         if wants_stop:

@@ -4,6 +4,7 @@ Any number of threads may fit at once: each takes part in its own work, helped b
 forked child begins with a pool of its own.
 """
 
+import contextlib
 import itertools
 import os
 import threading
@@ -13,12 +14,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 RUNS = 4
 """Runs of slots a thread, so that one that is held up leaves work to the others."""
 
+forked = False
+"""Whether this process began as a fork, in which OpenMP may hang on more than one thread."""
+
 _pool: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    global _pool, _lock
+    global _pool, _lock, forked
+    forked = True
     _pool, _lock = None, threading.Lock()
 
 
@@ -47,8 +52,13 @@ def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) 
         while (r := next(number)) < runs:
             task(slots * r // runs, slots * (r + 1) // runs)
 
-    helpers = [_executor().submit(drain) for _ in range(threads - 1)]
+    helpers = []
     try:
+        with contextlib.suppress(
+            RuntimeError
+        ):  # the interpreter shuts down and starts no threads: this one does it all
+            for _ in range(threads - 1):
+                helpers.append(_executor().submit(drain))
         drain()
     finally:
         number = itertools.count(runs)

@@ -35,13 +35,13 @@ class Family(Protocol):
     accumulate: Callable
     """(tile, resp, prepared, statistics, s): statistics[s] += sum_b resp[k, b] T(x_b)."""
 
-    def prepare(self, params: Any, dtype: np.dtype) -> Any:
-        """Params -> Prepared. The one place that rejects bad parameters, with a `ValueError`."""
+    def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> Any:
+        """Params, and the weights (K,) of the components -> Prepared. Rejects bad parameters with a `ValueError`."""
 
     def zeros(self, params: Any, slots: int) -> Any:
         """Statistics of zeros with a leading slot axis, padded as the bricks need it."""
 
-    def unpad(self, statistics: Any, params: Any) -> Any:
+    def unpad(self, statistics: Any, params: Any, prepared: Any) -> Any:
         """Statistics without slot axis and padding: additive over chunks of one iteration."""
 
     def m_step(self, statistics: Any, params: Any) -> Any:

@@ -31,40 +31,42 @@ def n_parameters(covariance_type: str, k: int, d: int) -> int:
     return {"full": k * one, "tied": one, "diag": k * d, "spherical": k}[covariance_type]
 
 
-def singular(covariances: np.ndarray, covariance_type: str, k: int) -> np.ndarray:
-    """Mask (K,) of covariances without a usable Cholesky factor."""
+def singular(covariances: np.ndarray, covariance_type: str, k: int, eps: float) -> np.ndarray:
+    """Mask (K,) of covariances without a usable Cholesky factor, of data with that precision."""
     if covariance_type in ("diag", "spherical"):
         variances = covariances.reshape(k, -1)
         return ~((variances > np.finfo(float).tiny) & np.isfinite(variances)).all(axis=1)
     d = covariances.shape[-1]
     matrices = covariances.reshape(-1, d, d)
     try:
-        bad = ~_well_factored(matrices)
+        bad = ~_well_factored(matrices, eps)
     except np.linalg.LinAlgError:
-        bad = np.array([_fails(m) for m in matrices])
+        bad = np.array([_fails(m, eps) for m in matrices])
     return np.broadcast_to(bad, (k,)).copy()
 
 
-def _well_factored(matrices: np.ndarray) -> np.ndarray:
+def _well_factored(matrices: np.ndarray, eps: float) -> np.ndarray:
     """Whether each feature keeps more of its variance, given those before it, than rounding can feign."""
     pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2) ** 2
     variances = np.diagonal(matrices, axis1=1, axis2=2)
     d = matrices.shape[-1]
-    return (pivots > 8 * d * np.finfo(float).eps * variances).all(axis=1) & np.isfinite(pivots).all(axis=1)
+    return (pivots > 8 * d * eps * variances).all(axis=1) & np.isfinite(pivots).all(axis=1)
 
 
-def _fails(matrix: np.ndarray) -> bool:
+def _fails(matrix: np.ndarray, eps: float) -> bool:
     try:
-        return not _well_factored(matrix[None])[0]
+        return not _well_factored(matrix[None], eps)[0]
     except np.linalg.LinAlgError:
         return True
 
 
-def clip(matrices: np.ndarray, spread: np.ndarray) -> np.ndarray:
+def clip(matrices: np.ndarray, spread: np.ndarray, eps: float) -> np.ndarray:
     """Matrices with no eigenvalue under `FLOOR` in units of `spread` (d,), the data's standard deviations.
 
     This is the maximum-likelihood estimate among the covariances with that least variance.
     """
     unit = spread[:, None] * spread
     values, vectors = np.linalg.eigh(matrices / unit)
-    return (vectors * np.maximum(values, FLOOR)[:, None, :]) @ np.swapaxes(vectors, 1, 2) * unit
+    # Beside the largest eigenvalue the floor must also be one that a Cholesky factor of this precision can hold.
+    least = np.maximum(FLOOR, 64 * matrices.shape[-1] * eps * values[:, -1:])
+    return (vectors * np.maximum(values, least)[:, None, :]) @ np.swapaxes(vectors, 1, 2) * unit

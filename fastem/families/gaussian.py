@@ -5,8 +5,8 @@ Density
     triangular, the inverse of the Cholesky factor of S_k.
 Statistics
     sum_w_k = sum r_ik, sum_x_k = sum r_ik (x_i - mu_k), sum_xx_k = sum r_ik (x_i - mu_k)(x_i - mu_k)^T, all about the
-    current mean, so that the second moment never cancels. Tied: sum_x and sum_xx about one common centre, and sum_xx
-    over all components at once, for it is the scatter of the data.
+    current mean, so that the second moment never cancels. Tied: the kernel
+    sums about one common centre, and sum_xx over all components at once, for it is the scatter of the data.
 M-step
     mu_k += delta_k = sum_x_k / sum_w_k; S_k = sum_xx_k / sum_w_k - delta_k delta_k^T + reg_covar I.
 
@@ -81,8 +81,8 @@ class TiedSlots(NamedTuple):
 class Gaussian:
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
-    def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6):
-        self.covariance_type, self.reg_covar = covariance_type, reg_covar
+    def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
+        self.covariance_type, self.reg_covar, self.eps = covariance_type, reg_covar, float(eps)
         shape = "diag" if covariance_type == "spherical" else covariance_type
         bricks = {
             "full": (full_log_prob, full_accumulate),
@@ -91,11 +91,14 @@ class Gaussian:
         }
         self.log_prob, self.accumulate = bricks[shape]
 
-    def prepare(self, params: GaussianParams, dtype: np.dtype) -> Prepared | TiedPrepared:
-        """Factor the covariances; `ValueError` if one is not positive definite."""
+    def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Prepared | TiedPrepared:
+        """Factor the covariances; `ValueError` if one is not positive definite.
+
+        The shift is the mean of the heaviest component, which a far outlier does not move.
+        """
         k, d = params.means.shape
         padded = _padded(d, dtype)
-        shift = params.means.mean(axis=0)
+        shift = params.means[np.argmax(weights)]
         means = np.zeros((k, padded), dtype)
         means[:, :d] = centred = params.means - shift
         scales = self.precisions_cholesky(params)
@@ -142,16 +145,22 @@ class Gaussian:
             return TiedSlots(*sums, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
         return GaussianStatistics(*sums, np.zeros((slots, k, d)))
 
-    def unpad(self, statistics: GaussianStatistics | TiedSlots, params: GaussianParams) -> GaussianStatistics:
-        """Slots summed in their order, padding off, the triangle mirrored."""
+    def unpad(self, statistics: GaussianStatistics | TiedSlots, params: GaussianParams, prepared) -> GaussianStatistics:
+        """Slots summed in their order, padding off, the triangle mirrored, all about the current means."""
         k, d = params.means.shape
         sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
         sum_xx = statistics.sum_xx.sum(axis=0)
-        if self.covariance_type in ("full", "tied"):
-            upper = np.triu(sum_xx[..., :d, :d])
-            sum_xx = upper + np.swapaxes(np.triu(upper, 1), -1, -2)
-            return GaussianStatistics(sum_w, sum_x, sum_xx[:k] if sum_xx.ndim == 3 else sum_xx)
-        return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
+        if self.covariance_type in ("diag", "spherical"):
+            return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
+        upper = np.triu(sum_xx[..., :d, :d])
+        sum_xx = upper + np.swapaxes(np.triu(upper, 1), -1, -2)
+        if self.covariance_type == "full":
+            return GaussianStatistics(sum_w, sum_x, sum_xx[:k])
+        centred = params.means - prepared.shift
+        about = sum_x - sum_w[:, None] * centred
+        cross = centred.T @ sum_x
+        sum_xx = sum_xx - cross - cross.T + (centred.T * sum_w) @ centred
+        return GaussianStatistics(sum_w, about, sum_xx)
 
     def m_step(self, statistics: GaussianStatistics, params: GaussianParams) -> GaussianParams:
         """Means and covariances that maximise the expected log-likelihood, with the ridge."""
@@ -175,7 +184,7 @@ class Gaussian:
         within /= max(sum_w.sum(), np.finfo(float).tiny)
         within = (within + within.T) / 2
         np.einsum("jj->j", within)[...] += self.reg_covar
-        return GaussianParams(params.means.mean(axis=0) + delta, within)
+        return GaussianParams(params.means + delta, within)
 
     def collapsed(self, params: GaussianParams, statistics: GaussianStatistics) -> np.ndarray:
         """Mask (K,) of the components that hold no row, or whose covariance is singular in spite of the ridge."""
@@ -185,7 +194,7 @@ class Gaussian:
 
     def singular(self, params: GaussianParams) -> np.ndarray:
         """Mask (K,) of the components without a proper covariance."""
-        return covariance.singular(params.covariances, self.covariance_type, len(params.means))
+        return covariance.singular(params.covariances, self.covariance_type, len(params.means), self.eps)
 
     def kept(self, params: GaussianParams, mask: np.ndarray) -> GaussianParams:
         """The components in the mask alone."""
@@ -198,7 +207,7 @@ class Gaussian:
         mask = mask | (self.covariance_type == "tied")
         matrices = np.array(covariance.expand(params.covariances, self.covariance_type, k, d))
         finite = np.where(np.isfinite(matrices[mask]), matrices[mask], 0.0)
-        matrices[mask] = covariance.clip(finite, scale.deviation)
+        matrices[mask] = covariance.clip(finite, scale.deviation, self.eps)
         return params._replace(covariances=covariance.reduce(matrices, self.covariance_type))
 
     def reseeded(self, params: GaussianParams, k: int, row: np.ndarray, scale: Scale) -> GaussianParams:
@@ -209,7 +218,8 @@ class Gaussian:
         if self.covariance_type == "tied":
             return params._replace(means=means)
         matrices = np.array(covariance.expand(params.covariances, self.covariance_type, components, d))
-        matrices[k] = covariance.clip(scale.covariance[None], scale.deviation)[0]
+        spread = scale.covariance[None] + self.reg_covar * np.eye(d)
+        matrices[k] = covariance.clip(spread, scale.deviation, self.eps)[0]
         return GaussianParams(means, covariance.reduce(matrices, self.covariance_type))
 
     def spread_about(self, means: np.ndarray, scale: Scale) -> GaussianParams:

@@ -30,7 +30,7 @@ def stamp(*functions: Callable) -> str:
     """
     files = {Path(sys.modules[f.__module__].__file__ or "") for f in functions}
     files |= set(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(repr(OPTIONS).encode())
+    digest = hashlib.sha256(repr((OPTIONS, getattr(numba.config, "BOUNDSCHECK", None))).encode())
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

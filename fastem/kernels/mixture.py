@@ -36,7 +36,7 @@ d is padded to whole registers, and with zeros.
 SMALL = 4
 """Features up to which single stores are faster than the transposition of whole registers."""
 
-LEAST = -1e37
+LEAST, LEAST_DOUBLE = -1e37, -1e300
 """Floor under half a log-density: -inf minus -inf is not a number."""
 
 NEGLIGIBLE = 1e-28
@@ -111,15 +111,16 @@ def normalize(tile, log_weights):
     resp, root, weight = tile.resp, tile.root, tile.weight
     components, lanes = log_weights.shape[1], resp.shape[1]
     log_likelihood = 0.0
+    least = LEAST_DOUBLE if resp.itemsize == 8 else LEAST
     for b in range(0, lanes, group(resp)):
-        top = like(load(resp, 0, b), LEAST)
+        top = like(load(resp, 0, b), least)
         for k in range(components):
             half = (load(resp, k, b) + splat(log_weights, 0, k)) * like(top, 0.5)
             store(resp, k, b, half)
             top = maximum(half, top)
         s = like(top, 0.0)
         for k in range(components):
-            e = exp(maximum(load(resp, k, b), like(top, LEAST)) - top)
+            e = exp(maximum(load(resp, k, b), like(top, least)) - top)
             store(root, k, b, e)
             s = fma(e, e, s)
         w = load(weight, 0, b)

@@ -13,7 +13,8 @@ import numpy as np
 from numba.core import config as numba_config
 from numba.core.codegen import get_host_cpu_features
 
-_FEATURES = getattr(numba_config, "CPU_FEATURES", None) or get_host_cpu_features()
+_GIVEN = getattr(numba_config, "CPU_FEATURES", None)
+_FEATURES = get_host_cpu_features() if _GIVEN is None else _GIVEN
 _WIDE = "+avx512f" in _FEATURES
 _BYTES = 64 if _WIDE else 32 if "+avx" in _FEATURES else 16
 GROUP = 4 if _WIDE else 2
