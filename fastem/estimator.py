@@ -24,8 +24,6 @@ from fastem.validation import check_data, check_enough_rows, check_seed, check_w
 class MixtureEstimator(DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
-    # What a subclass says of its family.
-
     def _validate_parameters(self) -> None:
         raise NotImplementedError
 
@@ -176,8 +174,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             )
         if parts:
             warnings.warn("; ".join(parts), ConvergenceWarning, stacklevel=6)
-
-    # Using a fitted model.
 
     def _rows(self, X: np.ndarray, wanted: str) -> np.ndarray:
         model = Mixture(self._family(), self.n_jobs)

@@ -107,8 +107,8 @@ class ConvergenceMonitor:
         gains = [abs(g) if self.rules.may_fall else g for g in self._gains[-4:] if np.isfinite(g)]
         if gains and gains[-1] <= still:
             return 0.0
-        if self.rules.may_fall and self._gains[-1] * self._gains[-2 if len(self._gains) > 1 else -1] < 0:
-            return np.inf
+        if len(self._gains) > 1 and self._gains[-1] * self._gains[-2] < 0:
+            return abs(self._gains[-1])  # it turns, under a ridge or in rounding: no series to extrapolate
         rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]
         if len(rates) < 2 or max(rates) >= 1:
             return np.inf

@@ -54,9 +54,8 @@ def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) 
 
     helpers = []
     try:
-        with contextlib.suppress(
-            RuntimeError
-        ):  # the interpreter shuts down and starts no threads: this one does it all
+        # At the interpreter's end no thread can be started any more, and this one does it all.
+        with contextlib.suppress(RuntimeError):
             for _ in range(threads - 1):
                 helpers.append(_executor().submit(drain))
         drain()
