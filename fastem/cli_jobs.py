@@ -12,7 +12,7 @@ import numpy as np
 
 from fastem.files import check_writable, written_beside
 from fastem.persistence import load, save
-from fastem.tables import read_table, read_weights
+from fastem.tables import column_names, read_table, read_weights
 from fastem.terminal import INTERRUPTED, FitProgress, count, say, warnings_as_lines
 
 ENDINGS = {
@@ -52,6 +52,8 @@ def fit(settings: Mapping[str, Any], files: FitFiles, quiet: bool) -> int:
         from fastem.mixture import GaussianMixture
 
         model = GaussianMixture(**settings, callback=progress).fit(X, sample_weight=sample_weight)
+    if names := column_names(files.data):
+        model.feature_names_in_ = np.array(names, dtype=object)
     save(model, files.out)
     if files.report:
         _write_json(_report(model, settings, files, X.shape, shown), files.report)
@@ -180,6 +182,14 @@ def _check_columns(model_path: Path, model: Any, data: Path, X: np.ndarray) -> N
             f"{data} has {X.shape[1]} columns, and {model_path} was fitted on {model.n_features_in_}; "
             "give data with the columns of the fit"
         )
+    fitted, given = getattr(model, "feature_names_in_", None), column_names(data)
+    if fitted is not None and given is not None and list(fitted) != given:
+        raise ValueError(
+            f"{data} has columns {', '.join(given)}, and {model_path} was fitted on {', '.join(fitted)}; "
+            "give the same columns in the same order"
+        )
+    if fitted is not None:
+        del model.feature_names_in_  # compared; an array without names would be warned of
 
 
 def _write_json(content: Mapping[str, Any], path: Path) -> None:

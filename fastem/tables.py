@@ -34,6 +34,18 @@ def read_table(path: str | os.PathLike) -> np.ndarray:
     return _two_dimensional(path, _read(path))
 
 
+def column_names(path: str | os.PathLike) -> list[str] | None:
+    """Names in the header of a .csv file, or None where it has no header or is of another kind."""
+    if not os.fspath(path).lower().endswith(".csv"):
+        return None
+    delimiter, header_lines = _look_at_the_top(path)
+    if not header_lines:
+        return None
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = (row for row in csv.reader(file, delimiter=delimiter) if any(map(str.strip, row)))
+        return [name.strip() for name in next(rows)]
+
+
 def read_weights(path: str | os.PathLike) -> np.ndarray:
     """Read one weight a row from a ``.npy`` file with one axis, or a ``.csv`` file with one column."""
     weights = _read(path)

@@ -183,6 +183,18 @@ def test_predict_refuses_before_it_writes(run, here):
     assert sorted(os.listdir()) == before
 
 
+def test_columns_in_another_order_are_refused(run, here, tmp_path):
+    model = fastem.load("model.npz")
+    model.feature_names_in_ = np.array(["length", "width"], dtype=object)
+    model.save(tmp_path / "named.npz")
+    swapped = tmp_path / "swapped.csv"
+    swapped.write_text("width,length\n1,2\n3,4\n")
+    wrong = run("predict", tmp_path / "named.npz", swapped, "--out", tmp_path / "labels.npy")
+    assert_one_error(wrong, "width, length", "length, width", "order")
+    code, _, err = run("predict", tmp_path / "named.npz", "x.csv", "--out", tmp_path / "labels.npy")
+    assert (code, err) == (0, "")
+
+
 def test_score(run):
     model, X = fastem.load("model.npz"), np.load("x.npy")
     code, out, err = run("score", "model.npz", "x.npy", "--json")
