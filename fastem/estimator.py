@@ -19,6 +19,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
 from fastem.starts import Start, sample_size, scale_of, starting_params
 from fastem.validation import check_data, check_enough_rows, check_seed, check_weights, distinct_rows
+from fastem.verbose import reporting
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -94,7 +95,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         start = Start(model, self.n_components, data, sample, scale_of(sample))
         self._warn_of_duplicates(start)
         may_fall = getattr(model.family, "reg_covar", 0) > 0
-        rules = Rules(self.tol, self.max_iter, self.max_time, self.callback, interrupted, may_fall)
+        rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted, may_fall)
         best: tuple[float, Any, Any, Any] | None = None
         started = time.perf_counter()
         for _ in range(self.n_init):

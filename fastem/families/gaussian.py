@@ -5,8 +5,8 @@ Density
     triangular, the inverse of the Cholesky factor of S_k.
 Statistics
     sum_w_k = sum r_ik, sum_x_k = sum r_ik (x_i - mu_k), sum_xx_k = sum r_ik (x_i - mu_k)(x_i - mu_k)^T, all about the
-    current mean, so that the second moment never cancels. Tied: the kernel
-    sums about one common centre, and sum_xx over all components at once, for it is the scatter of the data.
+    current mean. Tied: the kernel sums about one common centre, sum_xx over all components at once, and `unpad` moves
+    the sums to the means; components very far apart in units of S lose digits there.
 M-step
     mu_k += delta_k = sum_x_k / sum_w_k; S_k = sum_xx_k / sum_w_k - delta_k delta_k^T + reg_covar I.
 
