@@ -11,7 +11,7 @@ import reference
 from scipy.stats import multivariate_normal
 
 from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.kernels import jit, mixture, moments, simd, special, whiten
+from fastem.kernels import jit, mixture, moments, row_moments, simd, special, whiten
 
 RNG = np.random.default_rng(5)
 DTYPES = [np.float64, np.float32]
@@ -38,7 +38,7 @@ def gaussian(d: int, k: int, covariance_type: str = "full") -> tuple[Gaussian, G
 
 def python_tile(X: np.ndarray, k: int, lanes: int) -> mixture.Tile:
     """`make_tile` runs uncompiled too."""
-    return mixture.make_tile(np.zeros((1, 1), X.dtype), X.shape[1], k, lanes)
+    return mixture.make_tile(X.dtype, X.shape[1], k, lanes)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -80,7 +80,7 @@ def test_both_sums_of_second_moments_agree(dtype: type) -> None:
     y = np.zeros((d, lanes), dtype)
     y[:13] = RNG.standard_normal((13, lanes))
     down, across = np.zeros((d, d)), np.zeros((d, d))
-    moments.outer_sum(np.ascontiguousarray(y.T), lanes, down, d)
+    row_moments.outer_sum(np.ascontiguousarray(y.T), lanes, down, d)
     moments.lane_products(y, lanes, across, d)
     wanted = np.triu(y.astype(float) @ y.T.astype(float))
     for found in (down, across):

@@ -9,7 +9,7 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
-from fastem.kernels.mixture import mixture_e_step, mixture_rows
+from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
 
 
 class MixtureParams(NamedTuple):
@@ -27,6 +27,9 @@ class MixtureStatistics(NamedTuple):
     components: Any
 
 
+ONES = np.zeros(0)
+"""No weights: every row counts once."""
+
 SLOT_BYTES = 16 << 20
 """Memory for the statistics of all slots."""
 
@@ -36,15 +39,15 @@ def _compiled(factory: Callable, *bricks: Callable) -> Callable:
     return factory(*bricks)
 
 
-def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
+def _grid(n: int, d: int) -> tuple[int, int]:
     """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
-    lanes = 128 if d <= 512 else 64
-    if d <= SMALL_FEATURES:
-        lanes = 256
+    lanes = next(lanes for most, lanes in LANES if d <= most)
     return lanes, max(1, min(256, -(-n // (4 * lanes))))
 
 
-SMALL_FEATURES = 4
+LANES = (4, 256), (16, 128), (40, 64), (512, 128), (1 << 62, 64)
+"""(features up to which, lanes): a tile and its scratch fit the first cache, and work enough follows a load."""
+
 NEVER = -1e30
 """Logarithm of the weight 0: finite, for -inf minus -inf is not a number."""
 
@@ -76,13 +79,14 @@ class Mixture:
 
     def _e_step(self, params: MixtureParams, prepared: tuple, chunk: Chunk) -> MixtureStatistics:
         n, d = chunk.X.shape
-        lanes, slots = _grid(n, d, chunk.X.dtype)
+        lanes, slots = _grid(n, d)
         one = sum(a.nbytes for a in self.family.zeros(params.components, 1))
         slots = min(slots, max(4, SLOT_BYTES // one))
         sums, log_likelihood = self.family.zeros(params.components, slots), np.zeros(slots)
         kernel = _compiled(mixture_e_step, self.family.log_prob, self.family.accumulate)
-        arguments = (*chunk, *prepared, sums, log_likelihood, lanes)
-        run_slots(lambda first, last: kernel(first, last, *arguments), slots, self.n_jobs)
+        arguments = *chunk, *prepared, sums, log_likelihood
+        tile = chunk.X.dtype, d, len(params.weights), lanes
+        run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, self.n_jobs)
         weight = float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
         return MixtureStatistics(
             float(log_likelihood.sum()), weight, self.family.unpad(sums, params.components, prepared[1])
@@ -102,8 +106,11 @@ class Mixture:
             name: np.empty(shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
-        lanes, slots = _grid(n, d, dtype)
+        lanes, slots = _grid(n, d)
         kernel = _compiled(mixture_rows, self.family.log_prob)
-        arguments = (chunk.X, *self.prepare(params, dtype), *out.values(), slots, lanes)
-        run_slots(lambda first, last: kernel(first, last, *arguments), slots, self.n_jobs)
+        arguments, tile = (
+            (chunk.X, *self.prepare(params, dtype), *out.values(), slots),
+            (dtype, d, len(params.weights), lanes),
+        )
+        run_slots(lambda first, last: kernel(first, last, *arguments, ONES, make_tile(*tile)), slots, self.n_jobs)
         return {name: out[name] for name in wanted}

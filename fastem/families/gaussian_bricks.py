@@ -1,10 +1,10 @@
 """The bricks of the Gaussian family, one pair for each shape of covariance. See `gaussian` for the formulas."""
 
-from fastem.kernels import moments, whiten
+from fastem.kernels import moments, row_moments, whiten
 from fastem.kernels.jit import brick
-from fastem.kernels.simd import fma, group, like, splat, store
+from fastem.kernels.simd import fma, group, like, load, native, splat, sqrt, store
 
-LANE_MAJOR = 16
+LANE_MAJOR = 20
 """Features up to which second moments are summed across lanes; above, down the rows of the tile (measured)."""
 
 
@@ -14,7 +14,9 @@ def full_log_prob(tile, prepared, out):
     lanes, d = out.shape[1], -(-prepared.shift.size // 4) * 4
     for k in range(prepared.constant.shape[1]):
         for b in range(0, lanes, group(out)):
-            if d == 4:
+            if prepared.shift.size <= 2:
+                q = whiten.tiniest_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
+            elif d == 4:
                 q = whiten.tiny_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
             else:
                 whiten.subtract_mean(tile.columns, b, prepared.means, k, tile.centred, d)
@@ -41,11 +43,11 @@ def full_accumulate(tile, resp, prepared, statistics, s):
             moments.lane_products(tile.centred, lanes, sum_xx[k], padded)
         else:
             padded = prepared.means.shape[1]
-            moments.live_rows(resp, k, lanes, tile.least[0], tile.index)
-            moments.weighted_rows(
-                tile.rows, tile.index, live, tile.root, prepared.means, k, tile.weighted, sum_x, padded
+            index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
+            row_moments.weighted_rows(
+                tile.rows, index, live, tile.root, prepared.means, k, tile.weighted, sum_x, padded
             )
-            moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
+            row_moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
 
 
 @brick
@@ -70,6 +72,8 @@ def tied_accumulate(tile, resp, prepared, statistics, s):
     for k in range(0, prepared.constant.shape[1], 4):
         for j in range(0, d, 2):
             moments.rectangle(resp, tile.columns, lanes, sum_x, k, j)
+    for b in range(0, lanes, group(resp)):
+        store(tile.root_weight, 0, b, sqrt(load(tile.weight, 0, b)))
     first = statistics.sum_first[s]
     moments.weighted_lanes(tile.columns, tile.root_weight, prepared.zeros, 0, lanes, tile.centred, first, d)
     moments.lane_products(tile.centred, lanes, statistics.sum_xx[s], d)
@@ -88,9 +92,17 @@ def diag_log_prob(tile, prepared, out):
 @brick
 def diag_accumulate(tile, resp, prepared, statistics, s):
     """sum_w, sum_x, sum_xx += the moments of the tile about the means, feature by feature."""
-    lanes = resp.shape[1]
+    lanes, d = resp.shape[1], prepared.shift.size
     sum_w, sum_x, sum_xx = statistics.sum_w[s], statistics.sum_x[s], statistics.sum_xx[s]
     for k in range(prepared.constant.shape[1]):
-        if moments.count_live(resp, k, lanes, tile.least[0]) > 0:
-            sum_w[k] += moments.lane_sum(resp, k, lanes)
-            moments.square_sums(tile.columns, resp, prepared.means, k, lanes, sum_x, sum_xx, prepared.shift.size)
+        live = moments.count_live(resp, k, lanes, tile.least[0])
+        if live == 0:
+            continue
+        sum_w[k] += moments.lane_sum(resp, k, lanes)
+        if d < native(resp):
+            moments.square_sums(tile.columns, resp, prepared.means, k, lanes, sum_x, sum_xx, d)
+        else:
+            index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
+            row_moments.square_rows(
+                tile.rows, index, live, resp, prepared.means, k, sum_x, sum_xx, prepared.means.shape[1]
+            )

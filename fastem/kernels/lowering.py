@@ -14,7 +14,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from fastem.kernels import simd
-from fastem.kernels.simd import GROUP, NATIVE_OF, PAIR, add_to, address, fma, like, maximum, sqrt, store
+from fastem.kernels.simd import GROUP, NATIVE_OF, PAIR, add_to, fma, like, maximum, sqrt, store
 
 
 class Vector(types.Type):
@@ -56,17 +56,6 @@ def _lower_width(function: Callable, registers: int) -> None:
 # Memory.
 
 
-@type_callable(address)
-def _type_address(context):
-    return lambda a: types.intp if isinstance(a, types.Array) else None
-
-
-@lower_builtin(address, types.Array)
-def _lower_address(context, builder, sig, args):
-    struct = context.make_array(sig.args[0])(context, builder, args[0])
-    return builder.ptrtoint(struct.data, context.get_value_type(types.intp))
-
-
 def pointer_to(context, builder, signature, values, vector=None):
     """Pointer to a[i, j], as a vector if one is given; no wrap-around of negative indices, which costs a third.
 
@@ -83,17 +72,35 @@ def is_matrix(a) -> bool:
     return isinstance(a, types.Array) and a.ndim == 2 and a.layout == "C" and _is_float(a.dtype)
 
 
-def _lower_load(function: Callable, registers: int) -> None:
+def _load(context, builder, vector, signature, values):
+    value = builder.load(pointer_to(context, builder, signature, values, vector))
+    value.align = signature[0].dtype.bitwidth // 8
+    return value
+
+
+def _splat(context, builder, vector, signature, values):
+    scalar = builder.load(pointer_to(context, builder, signature, values))
+    return splat_of(builder, scalar, context.get_value_type(vector))
+
+
+def _lower_load(function: Callable, registers: int, instructions: Callable) -> None:
     @type_callable(function)
     def _typer(context):
         return lambda a, i, j: vector_of(a.dtype, registers) if is_matrix(a) else None
 
     @lower_builtin(function, types.Array, types.Integer, types.Integer)
     def _lower(context, builder, sig, args):
-        pointer = pointer_to(context, builder, sig.args, args, sig.return_type)
-        value = builder.load(pointer)
-        value.align = sig.args[0].dtype.bitwidth // 8
-        return value
+        return instructions(context, builder, sig.return_type, sig.args, args)
+
+
+def _lower_load_like(function: Callable, instructions: Callable) -> None:
+    @type_callable(function)
+    def _typer(context):
+        return lambda v, a, i, j: v if isinstance(v, Vector) and is_matrix(a) and a.dtype == v.dtype else None
+
+    @lower_builtin(function, Vector, types.Array, types.Integer, types.Integer)
+    def _lower(context, builder, sig, args):
+        return instructions(context, builder, sig.return_type, sig.args[1:], args[1:])
 
 
 @type_callable(store)
@@ -126,17 +133,6 @@ def splat_of(builder, scalar, vector_type):
     first = builder.insert_element(ir.Constant(vector_type, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), vector_type.count), None)
     return builder.shuffle_vector(first, ir.Constant(vector_type, ir.Undefined), mask)
-
-
-def _lower_splat(function: Callable, registers: int) -> None:
-    @type_callable(function)
-    def _typer(context):
-        return lambda a, i, j: vector_of(a.dtype, registers) if is_matrix(a) else None
-
-    @lower_builtin(function, types.Array, types.Integer, types.Integer)
-    def _lower(context, builder, sig, args):
-        pointer = pointer_to(context, builder, sig.args, args)
-        return splat_of(builder, builder.load(pointer), context.get_value_type(sig.return_type))
 
 
 # Arithmetic.
@@ -200,14 +196,16 @@ def _lower_like(context, builder, sig, args):
     return splat_of(builder, scalar, context.get_value_type(sig.return_type))
 
 
-for _registers, _width, _load, _splat in (
+for _registers, _width, _loads, _splats in (
     (1, simd.native, simd.load_native, simd.splat_native),
     (PAIR, simd.pair, simd.load_pair, simd.splat_pair),
     (GROUP, simd.group, simd.load, simd.splat),
 ):
     _lower_width(_width, _registers)
-    _lower_load(_load, _registers)
-    _lower_splat(_splat, _registers)
+    _lower_load(_loads, _registers, _load)
+    _lower_load(_splats, _registers, _splat)
+_lower_load_like(simd.load_like, _load)
+_lower_load_like(simd.splat_like, _splat)
 for _op, _method in (
     (operator.add, "fadd"),
     (operator.sub, "fsub"),

@@ -4,11 +4,10 @@ from collections import namedtuple
 from collections.abc import Callable
 
 import numpy as np
-from numba.extending import register_jitable
 
 from fastem.kernels.jit import brick, compiled, stamp
 from fastem.kernels.simd import (
-    address,
+    NATIVE_OF,
     fma,
     group,
     like,
@@ -23,18 +22,18 @@ from fastem.kernels.simd import (
 )
 from fastem.kernels.special import exp, log
 
-Tile = namedtuple("Tile", "columns rows weight root_weight log_prob resp root centred weighted index least")
+Tile = namedtuple("Tile", "columns rows weight root_weight log_prob resp root centred weighted index every least")
 Tile.__doc__ = """Scratch of one slot: a block of B rows of X minus the shift, and what is computed of them.
 
-columns (d, B) and rows (B, d) are the same numbers with either axis innermost; weight (1, B) is 0 in the lanes past the
-data and root_weight its square root; log_prob (1, B) is log p(x); resp (K, B) holds log p(x | k), then the
-responsibilities times the weight, and root its square root; rows past K are 0. least (1,) is the responsibility below
-which a lane adds nothing that float64 could hold. centred (d, B), weighted (B, d) and index (B,) are free for bricks.
-d is padded to whole registers, and with zeros.
+columns (d, B) and rows (B, d) are the same numbers with either axis innermost (rows for d > 3 only); weight (1, B) is 0
+in the lanes past the data; log_prob (1, B) is log p(x); resp (K, B) holds log p(x | k), then the responsibilities times
+the weight, and root its square root; rows past K are 0. least (1,) is the responsibility below which a lane adds
+nothing that float64 could hold; every (B,) counts the lanes. root_weight (1, B), centred (d, B), weighted (B, d) and
+index (B,) are free for bricks. d is padded to whole registers, and with zeros.
 """
 
-SMALL = 4
-"""Features up to which single stores are faster than the transposition of whole registers."""
+SMALL = 3
+"""Features up to which no brick reads the rows, and single stores fill the columns."""
 
 LEAST, LEAST_DOUBLE = -1e37, -1e300
 """Floor under half a log-density: -inf minus -inf is not a number."""
@@ -43,34 +42,32 @@ NEGLIGIBLE = 1e-28
 """Responsibility that cannot show beside 1, even summed over 1e12 rows."""
 
 
-@register_jitable
-def _aligned(like_array, rows, columns):
+def _aligned(dtype, rows, columns):
     """Zeros (rows, columns) that start on a cache line."""
-    size = like_array.itemsize
-    buffer = np.zeros(rows * columns + 64 // size, like_array.dtype)
-    first = (64 - address(buffer) % 64) % 64 // size
-    return buffer[first : first + rows * columns].reshape((rows, columns))
+    buffer = np.zeros(rows * columns + 64 // dtype.itemsize, dtype)
+    first = -buffer.ctypes.data % 64 // dtype.itemsize
+    return buffer[first : first + rows * columns].reshape(rows, columns)
 
 
-@register_jitable
-def make_tile(like_array, d, k, lanes):
+def make_tile(dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
     """Scratch for `lanes` rows; an odd cache line a row keeps columns of the tile out of one cache set."""
-    width = max(8, native(like_array))
-    odd = 64 // like_array.itemsize
+    width = max(8, NATIVE_OF[dtype])
+    odd = 64 // dtype.itemsize
     d = -(-d // width) * width
     k = -(-k // 4) * 4
     return Tile(
-        _aligned(like_array, d, lanes + odd),
-        _aligned(like_array, lanes, d + odd),
-        _aligned(like_array, 1, lanes),
-        _aligned(like_array, 1, lanes),
-        _aligned(like_array, 1, lanes),
-        _aligned(like_array, k, lanes),
-        _aligned(like_array, k, lanes),
-        _aligned(like_array, d, lanes + odd),
-        _aligned(like_array, lanes, d + odd),
+        _aligned(dtype, d, lanes + odd),
+        _aligned(dtype, lanes, d + odd),
+        _aligned(dtype, 1, lanes),
+        _aligned(dtype, 1, lanes),
+        _aligned(dtype, 1, lanes),
+        _aligned(dtype, k, lanes),
+        _aligned(dtype, k, lanes),
+        _aligned(dtype, d, lanes + odd),
+        _aligned(dtype, lanes, d + odd),
         np.zeros(lanes + 8, np.int64),
-        np.zeros(1, like_array.dtype),
+        np.arange(lanes, dtype=np.int64),
+        np.zeros(1, dtype),
     )
 
 
@@ -86,20 +83,22 @@ def load_tile(X, weight, first, count, shift, tile):
     for b in range(count, lanes):
         tile.weight[0, b] = 0.0
     tile.least[0] = NEGLIGIBLE * largest
+    if d <= SMALL:
+        for j in range(d):
+            for b in range(count):
+                columns[j, b] = X[first + b, j] - shift[j]
+            for b in range(count, lanes):
+                columns[j, b] = 0.0
+        return
     for b in range(count):
         for j in range(d):
             rows[b, j] = X[first + b, j] - shift[j]
     for b in range(count, lanes):
         for j in range(d):
             rows[b, j] = 0.0
-    if d <= SMALL:
-        for b in range(lanes):
-            for j in range(d):
-                columns[j, b] = rows[b, j]
-    else:
-        for b in range(0, lanes, native(rows)):
-            for j in range(0, d, native(rows)):
-                transpose(rows, b, j, columns)
+    for b in range(0, lanes, native(rows)):
+        for j in range(0, d, native(rows)):
+            transpose(rows, b, j, columns)
 
 
 @brick
@@ -124,9 +123,7 @@ def normalize(tile, log_weights):
             store(root, k, b, e)
             s = fma(e, e, s)
         w = load(weight, 0, b)
-        root_w = sqrt(w)
-        store(tile.root_weight, 0, b, root_w)
-        scale = root_w / sqrt(s)
+        scale = sqrt(w / s)
         for k in range(components):
             e = load(root, k, b) * scale
             store(root, k, b, e)
@@ -140,17 +137,16 @@ def normalize(tile, log_weights):
 def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
     """Compile the E-step of one family.
 
-    Returns ``e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, lanes)``, which for the
+    Returns ``e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, tile)``, which for the
     slots s from first up to last adds the statistics of their rows to ``statistics[...][s]`` and writes their
     log-likelihood to ``log_likelihood[s]``. The slots are equal runs of tiles and depend on the data alone, so the
     sums have the same bits for any number of threads.
     """
     mark = stamp(log_prob, accumulate)
 
-    def e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, lanes):
+    def e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, tile):
         _ = mark
-        (n, d), slots = X.shape, log_likelihood.size
-        tile = make_tile(log_weights, d, log_weights.shape[1], lanes)
+        n, slots, lanes = X.shape[0], log_likelihood.size, tile.rows.shape[0]
         tiles = -(-n // lanes)
         for s in range(first, last):
             log_likelihood[s] = 0.0
@@ -166,16 +162,15 @@ def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
 def mixture_rows(log_prob: Callable) -> Callable:
     """Compile what `predict` and `score_samples` need of one family.
 
-    Returns ``rows(first, last, X, log_weights, prepared, log_p, labels, resp, slots, lanes)``, which for the slots from
-    first up to last fills those of log_p (n,), labels (n,) and resp (n, K) that are not empty.
+    Returns ``rows(first, last, X, log_weights, prepared, log_p, labels, resp, slots, ones, tile)``, which for the slots
+    from first up to last fills those of log_p (n,), labels (n,) and resp (n, K) that are not empty.
     """
     mark = stamp(log_prob)
 
-    def rows(first, last, X, log_weights, prepared, log_p, labels, resp, slots, lanes):
+    def rows(first, last, X, log_weights, prepared, log_p, labels, resp, slots, ones, tile):
         _ = mark
-        (n, d), components = X.shape, log_weights.shape[1]
-        tile = make_tile(log_weights, d, components, lanes)
-        tiles, ones = -(-n // lanes), np.zeros(0)
+        n, components, lanes = X.shape[0], log_weights.shape[1], tile.rows.shape[0]
+        tiles = -(-n // lanes)
         for t in range(tiles * first // slots, tiles * last // slots):
             count = min(lanes, n - t * lanes)
             load_tile(X, ones, t * lanes, count, prepared.shift, tile)

@@ -1,13 +1,7 @@
-"""Weighted sums over the rows of a tile, register-blocked: what a Gaussian's M-step needs.
-
-Second moments are summed as y y^T with y = sqrt(r) (x - mean), rows innermost in memory, so that a tile of the result
-stays in registers over all rows and no sum runs across the lanes of a register. Rows whose responsibility is nothing
-beside float64's rounding are left out first.
-"""
+"""Weighted sums across the lanes of a tile, register-blocked: for few features, where a tile of the sums is small."""
 
 from fastem.kernels.jit import brick
 from fastem.kernels.simd import (
-    add_to,
     add_totals,
     count_greater,
     fma,
@@ -20,7 +14,6 @@ from fastem.kernels.simd import (
     pair,
     splat,
     splat_native,
-    splat_pair,
     store,
     total,
 )
@@ -33,15 +26,6 @@ def count_live(resp, k, lanes, least):
     for b in range(0, lanes, group(resp)):
         m += count_greater(load(resp, k, b), least)
     return m
-
-
-@brick
-def live_rows(resp, k, lanes, least, index):
-    """index[:m] = the lanes b with resp[k, b] > least."""
-    m = 0
-    for b in range(lanes):
-        index[m] = b
-        m += 1 if resp[k, b] > least else 0
 
 
 @brick
@@ -195,104 +179,3 @@ def rectangle(y, x, lanes, out, i, j):
         s30 = fma(y3, x0, s30)
         s31 = fma(y3, x1, s31)
     add_totals(out, i, j, s00, s01, s10, s11, s20, s21, s30, s31)
-
-
-@brick
-def weighted_rows(rows, index, m, root, means, k, out, sum_x, d):
-    """out[b] = root[k, i] (rows[i] - means[k]) for i = index[b]; sum_x[k] += sum_b root[k, i] out[b]."""
-    j = 0
-    while j + pair(rows) <= d:
-        mean = load_pair(means, k, j)
-        s = like(mean, 0.0)
-        for b in range(m):
-            i = index[b]
-            w = splat_pair(root, k, i)
-            y = w * (load_pair(rows, i, j) - mean)
-            store(out, b, j, y)
-            s = fma(w, y, s)
-        add_to(sum_x, k, j, s)
-        j += pair(rows)
-    while j < d:
-        mean1 = load_native(means, k, j)
-        s1 = like(mean1, 0.0)
-        for b in range(m):
-            i = index[b]
-            w1 = splat_native(root, k, i)
-            y1 = w1 * (load_native(rows, i, j) - mean1)
-            store(out, b, j, y1)
-            s1 = fma(w1, y1, s1)
-        add_to(sum_x, k, j, s1)
-        j += native(rows)
-
-
-@brick
-def outer_sum(y, m, out, d):
-    """out[i, j] += sum_b y[b, i] y[b, j] for i <= j < d in whole tiles; d is a multiple of eight and native."""
-    for i in range(0, d, 8):
-        j = (i // native(y)) * native(y)
-        while j + pair(y) <= d:
-            _outer_pair(y, m, out, i, j)
-            j += pair(y)
-        while j < d:
-            _outer_native(y, m, out, i, j)
-            j += native(y)
-
-
-@brick
-def _outer_pair(y, m, out, i, j):
-    s0 = like(load_pair(y, 0, j), 0.0)
-    s1 = s0
-    s2 = s0
-    s3 = s0
-    s4 = s0
-    s5 = s0
-    s6 = s0
-    s7 = s0
-    for b in range(m):
-        x = load_pair(y, b, j)
-        s0 = fma(splat_pair(y, b, i), x, s0)
-        s1 = fma(splat_pair(y, b, i + 1), x, s1)
-        s2 = fma(splat_pair(y, b, i + 2), x, s2)
-        s3 = fma(splat_pair(y, b, i + 3), x, s3)
-        s4 = fma(splat_pair(y, b, i + 4), x, s4)
-        s5 = fma(splat_pair(y, b, i + 5), x, s5)
-        s6 = fma(splat_pair(y, b, i + 6), x, s6)
-        s7 = fma(splat_pair(y, b, i + 7), x, s7)
-    add_to(out, i, j, s0)
-    add_to(out, i + 1, j, s1)
-    add_to(out, i + 2, j, s2)
-    add_to(out, i + 3, j, s3)
-    add_to(out, i + 4, j, s4)
-    add_to(out, i + 5, j, s5)
-    add_to(out, i + 6, j, s6)
-    add_to(out, i + 7, j, s7)
-
-
-@brick
-def _outer_native(y, m, out, i, j):
-    s0 = like(load_native(y, 0, j), 0.0)
-    s1 = s0
-    s2 = s0
-    s3 = s0
-    s4 = s0
-    s5 = s0
-    s6 = s0
-    s7 = s0
-    for b in range(m):
-        x = load_native(y, b, j)
-        s0 = fma(splat_native(y, b, i), x, s0)
-        s1 = fma(splat_native(y, b, i + 1), x, s1)
-        s2 = fma(splat_native(y, b, i + 2), x, s2)
-        s3 = fma(splat_native(y, b, i + 3), x, s3)
-        s4 = fma(splat_native(y, b, i + 4), x, s4)
-        s5 = fma(splat_native(y, b, i + 5), x, s5)
-        s6 = fma(splat_native(y, b, i + 6), x, s6)
-        s7 = fma(splat_native(y, b, i + 7), x, s7)
-    add_to(out, i, j, s0)
-    add_to(out, i + 1, j, s1)
-    add_to(out, i + 2, j, s2)
-    add_to(out, i + 3, j, s3)
-    add_to(out, i + 4, j, s4)
-    add_to(out, i + 5, j, s5)
-    add_to(out, i + 6, j, s6)
-    add_to(out, i + 7, j, s7)

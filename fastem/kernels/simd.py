@@ -37,11 +37,6 @@ def group(a: np.ndarray) -> int:
     return GROUP * NATIVE_OF[a.dtype]
 
 
-def address(a):
-    """Address of the first element."""
-    return a.ctypes.data
-
-
 def load(a, i, j):
     """A group of lanes, a[i, j : j + group]."""
     return a[i, j : j + group(a)].copy()
@@ -55,6 +50,11 @@ def load_pair(a, i, j):
 def load_native(a, i, j):
     """a[i, j : j + native]."""
     return a[i, j : j + native(a)].copy()
+
+
+def load_like(v, a, i, j):
+    """a[i, j : j + width of v]."""
+    return a[i, j : j + v.size].copy()
 
 
 def store(a, i, j, v):
@@ -80,6 +80,11 @@ def splat_pair(a, i, j):
 def splat_native(a, i, j):
     """a[i, j] in every lane of one register."""
     return np.full(native(a), a[i, j])
+
+
+def splat_like(v, a, i, j):
+    """a[i, j] in every lane of the type of v."""
+    return np.full(v.size, a[i, j])
 
 
 def transpose(a, i, j, out):

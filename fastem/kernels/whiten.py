@@ -74,6 +74,16 @@ def squared_norm(packed, k, centred, d):
 
 
 @brick
+def tiniest_squared_norm(columns, b, means, packed, k):
+    """`squared_norm` of x[:, b : b + group] - means[k] for d <= 2, in registers."""
+    x0 = load(columns, 0, b) - splat(means, k, 0)
+    x1 = load(columns, 1, b) - splat(means, k, 1)
+    z0 = splat(packed, k, 0) * x0
+    z1 = fma(splat(packed, k, 2), x1, splat(packed, k, 1) * x0)
+    return fma(z0, z0, z1 * z1)
+
+
+@brick
 def tiny_squared_norm(columns, b, means, packed, k):
     """`squared_norm` of x[:, b : b + group] - means[k] for d <= 4, in registers."""
     x0 = load(columns, 0, b) - splat(means, k, 0)
