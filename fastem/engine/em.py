@@ -1,13 +1,13 @@
 """Expectation-maximization: the loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastem.engine.chunks import Chunk
 from fastem.engine.monitor import ConvergenceMonitor
 
 
-def em_step(model: Any, params: Any, chunks: Sequence[Chunk]) -> tuple[Any, Any]:
+def em_step(model: Any, params: Any, chunks: Iterable[Chunk]) -> tuple[Any, Any]:
     """One E-step and one M-step: the statistics under `params`, and the parameters that they give."""
     statistics = model.e_step(params, chunks)
     return statistics, model.m_step(statistics, params)
@@ -16,7 +16,7 @@ def em_step(model: Any, params: Any, chunks: Sequence[Chunk]) -> tuple[Any, Any]
 def fit_em(
     model: Any,
     params: Any,
-    chunks: Sequence[Chunk],
+    chunks: Iterable[Chunk],
     monitor: ConvergenceMonitor,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
 ) -> Any:

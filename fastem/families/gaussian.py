@@ -13,7 +13,6 @@ M-step
 Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
 """
 
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -228,24 +227,20 @@ class Gaussian:
         matrices = np.broadcast_to(matrix, (len(means), *matrix.shape))
         return GaussianParams(np.array(means, float), covariance.reduce(matrices, self.covariance_type))
 
-    def from_responsibilities(self, blocks: Callable[[], Iterable[tuple]], k: int, scale: Scale) -> tuple:
-        """sum_w and Params of an M-step from rows and their weighted responsibilities, in two passes over the blocks.
+    def from_responsibilities(self, X: np.ndarray, resp: np.ndarray, scale: Scale) -> tuple:
+        """sum_w and Params of an M-step from rows (n, d) and their weighted responsibilities (n, K).
 
-        ``blocks()`` yields X (m, d) and resp (m, K). Components without a row get the mean of the data.
+        Components without a row get the mean of the data.
         """
-        d = len(scale.mean)
-        sum_w, sum_x = np.zeros(k), np.zeros((k, d))
-        for X, resp in blocks():
-            sum_w += resp.sum(axis=0)
-            sum_x += resp.T @ (X - scale.mean)
-        means = scale.mean + sum_x / np.maximum(sum_w, np.finfo(float).tiny)[:, None]
-        sum_xx = np.zeros((k, d, d))
-        for X, resp in blocks():
-            for c in np.flatnonzero(resp.any(axis=0)):
-                live = resp[:, c] > 0
-                y = X[live] - means[c]
-                sum_xx[c] += (resp[live, c, None] * y).T @ y
-        matrices = sum_xx / np.maximum(sum_w, np.finfo(float).tiny)[:, None, None]
+        k, d = resp.shape[1], len(scale.mean)
+        sum_w = resp.sum(axis=0)
+        safe = np.maximum(sum_w, np.finfo(float).tiny)
+        means = scale.mean + resp.T @ (X - scale.mean) / safe[:, None]
+        matrices = np.zeros((k, d, d))
+        for c in range(k):
+            live = resp[:, c] > 0
+            y = X[live] - means[c]
+            matrices[c] = (resp[live, c, None] * y).T @ y / safe[c]
         if self.covariance_type == "tied":
             matrices = np.einsum("k,kij->ij", sum_w / sum_w.sum(), matrices)[None]
         matrices = matrices + self.reg_covar * np.eye(d)
