@@ -91,8 +91,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         sample = subsample(chunks, sample_size(self.n_components, shape[1]), rng)
         start = Start(model, self.n_components, sample, scale_of(sample))
         self._warn_of_duplicates(start)
-        may_fall = getattr(model.family, "reg_covar", 0) > 0
-        rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted, may_fall)
+        rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
         best: tuple[float, Any, Any, Any] | None = None
         started = time.perf_counter()
         for _ in range(self.n_init):
@@ -181,7 +180,7 @@ ADVICE = {
     "max_time": "increase max_time, or go on from here with warm_start=True",
     "callback": "go on from here with warm_start=True",
     "interrupted": "go on from here with warm_start=True",
-    "decreased": "reg_covar is large beside the variances: lower it, or scale the data up",
+    "decreased": "its numbers lose too many digits: bring the columns to like scales (StandardScaler), or use float64",
     "not_finite": "scale the data down: their squares overflow",
 }
 

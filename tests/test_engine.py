@@ -55,6 +55,9 @@ class Coins:
     def m_step(self, sums, share):
         return sums.ones / sums.weight
 
+    def may_fall(self, before, after, sums):
+        return 0.0
+
 
 def coin_data() -> list:
     return [chunk((RNG.random((n, 1)) < 0.55).astype(float)) for n in (300, 700)]
@@ -89,6 +92,9 @@ def test_a_fall_is_no_convergence() -> None:
     assert monitor.stop_reason == "decreased"
     assert not monitor.converged
     assert not ConvergenceMonitor(Rules(), 2e-16).observe(np.nan, 1.0, "c")
+    penalised = ConvergenceMonitor(Rules(tol=1e-3), 2e-16)
+    assert penalised.observe(-100.0, 10.0, "a") and penalised.observe(-200.0, 10.0, "b", lambda: 100.0)
+    assert not penalised.observe(-300.0, 10.0, "c", lambda: 99.0)
 
 
 def test_slots_are_visited_once_whatever_the_threads() -> None:

@@ -27,11 +27,15 @@ def fit_em(
     """
     if monitor.rules.max_iter == 0:
         monitor.stop_reason = "max_iter"
-    before = params
+    before, last = params, None
+
+    def may_fall() -> float:
+        return model.may_fall(before, params, last)
+
     monitor.begin()
     while monitor.stop_reason is None:
         statistics, after = em_step(model, params, chunks)
-        if not monitor.observe(statistics.log_likelihood, statistics.weight, params):
+        if not monitor.observe(statistics.log_likelihood, statistics.weight, params, may_fall):
             return before
         if repair:
             after, moved = repair(after, statistics, monitor.n_iter)
@@ -39,5 +43,5 @@ def fit_em(
                 monitor.forget_gains()
                 if monitor.stop_reason is not None:
                     return params  # a component that has only just been moved explains nothing yet
-        before, params = params, after
+        before, params, last = params, after, statistics
     return params
