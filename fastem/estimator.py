@@ -2,33 +2,31 @@
 
 import time
 import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine import tree
-from fastem.engine.chunks import Chunk, chunk, total_weight
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.collapse import Collapse
 from fastem.engine.em import fit_em
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
+from fastem.scoring import FittedMixture
 from fastem.starts import Start, sample_size, scale_of, starting_params
 from fastem.validation import check_data, check_enough_rows, check_seed, check_weights, distinct_rows
 from fastem.verbose import reporting
 
 
-class MixtureEstimator(DensityMixin, BaseEstimator):
+class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
     def _validate_parameters(self) -> None:
-        raise NotImplementedError
-
-    def _family(self, dtype: Any = np.float64) -> Any:
         raise NotImplementedError
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
@@ -36,9 +34,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         raise NotImplementedError
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
-        raise NotImplementedError
-
-    def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
 
     # Fitting.
@@ -82,27 +77,28 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         X = check_data(self, X, reset=True)
         sample_weight = check_weights(sample_weight, len(X))
         check_enough_rows(len(X), sample_weight, self.n_components)
-        data = chunk(X, sample_weight)
         with interruptible() as interrupted, np.errstate(over="ignore", under="ignore"):
-            self._fit_chunk(data, interrupted)
+            self._fit_chunks([chunk(X, sample_weight)], X.shape, X.dtype, interrupted)
         return X
 
-    def _fit_chunk(self, data: Chunk, interrupted: Any) -> None:
+    def _fit_chunks(
+        self, chunks: Iterable[Chunk], shape: tuple[int, int], dtype: np.dtype, interrupted: Callable[[], bool]
+    ) -> None:
+        """Fit to chunks of `dtype` that can be gone through again and again, `shape` (n, d) in all."""
         random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-        model = Mixture(self._family(data.X.dtype), self.n_jobs)
-        sample = subsample(data, sample_size(self.n_components, data.X.shape[1]), rng)
-        start = Start(model, self.n_components, data, sample, scale_of(sample))
+        model = Mixture(self._family(dtype), self.n_jobs)
+        sample = subsample(chunks, sample_size(self.n_components, shape[1]), rng)
+        start = Start(model, self.n_components, sample, scale_of(sample))
         self._warn_of_duplicates(start)
-        may_fall = getattr(model.family, "reg_covar", 0) > 0
-        rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted, may_fall)
+        rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
         best: tuple[float, Any, Any, Any] | None = None
         started = time.perf_counter()
         for _ in range(self.n_init):
             collapse = Collapse(self.on_collapse, sample, start.scale, rng)
-            monitor = ConvergenceMonitor(rules, np.finfo(data.X.dtype).eps, len(data.X), started)
+            monitor = ConvergenceMonitor(rules, np.finfo(dtype).eps, shape[0], started)
             params = self._start(start, random_state)
-            params = fit_em(model, params, [data], monitor, collapse.bind(model))
+            params = fit_em(model, params, chunks, monitor, collapse.bind(model))
             score = monitor.history[-1][0] if monitor.history else -np.inf
             if best is None or score > best[0]:
                 best = score, params, monitor, collapse
@@ -110,12 +106,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
                 break
         assert best is not None
         _, params, monitor, collapse = best
-        self._record(params, monitor, collapse, data)
+        self._record(params, monitor, collapse, dtype)
 
     def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
         if self.warm_start and hasattr(self, "weights_"):
             params = self._get_params_()
-            wanted = start.model.family.spread_about(np.zeros((start.k, start.data.X.shape[1])), start.scale)
+            wanted = start.model.family.spread_about(np.zeros((start.k, len(start.scale.mean))), start.scale)
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
         given = self._apply_inits(None, start)
@@ -126,17 +122,19 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return repair(self._apply_inits(params, start) or params, None)
 
     def _warn_of_duplicates(self, start: Start) -> None:
-        distinct = distinct_rows(start.data.X, self.n_components)
+        rows = start.sample.X
+        distinct = distinct_rows(rows, self.n_components)
         if distinct < self.n_components:
+            whole = len(rows) < sample_size(self.n_components, rows.shape[1])
+            which = "X has" if whole else f"a sample of {len(rows)} rows of X has"
             warnings.warn(
-                f"n_components is {self.n_components} and X has {distinct} distinct row(s): some components "
+                f"n_components is {self.n_components} and {which} {distinct} distinct row(s): some components "
                 f"coincide or hold no row. Use n_components <= {distinct}",
                 ConvergenceWarning,
                 stacklevel=5,
             )
 
-    def _record(self, params: MixtureParams, monitor: ConvergenceMonitor, collapse: Collapse, data: Chunk) -> None:
-        dtype = data.X.dtype
+    def _record(self, params: MixtureParams, monitor: ConvergenceMonitor, collapse: Collapse, dtype: np.dtype) -> None:
         self._set_params_(params, dtype)
         self.history_ = np.array(monitor.history, HISTORY)
         self.lower_bounds_ = [float(v) for v in self.history_["log_likelihood"] / monitor.weight]
@@ -176,109 +174,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if parts:
             warnings.warn("; ".join(parts), ConvergenceWarning, stacklevel=6)
 
-    def _rows(self, X: np.ndarray, wanted: str) -> np.ndarray:
-        model = Mixture(self._family(), self.n_jobs)
-        return model.rows(self._get_params_(), chunk(X), wanted)[wanted]
-
-    def _checked(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        return check_data(self, X, reset=False)
-
-    def predict(self, X):
-        """Most probable component of each row, (n,) int64."""
-        return self._rows(self._checked(X), "labels")
-
-    def predict_proba(self, X):
-        """Probability of each component given the row, (n, K)."""
-        return self._rows(self._checked(X), "responsibilities")
-
-    def score_samples(self, X):
-        """Log-density log p(x) of each row in nats, (n,)."""
-        return self._rows(self._checked(X), "log_prob")
-
-    def score(self, X, y=None, sample_weight=None):
-        """Mean log-density of the rows, in nats per unit weight."""
-        total, weight = self._log_likelihood(X, sample_weight)
-        return total / weight
-
-    def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
-        X = self._checked(X)
-        sample_weight = check_weights(sample_weight, len(X))
-        log_prob = self._rows(X, "log_prob").astype(np.float64, copy=False)
-        total = log_prob.sum() if sample_weight is None else log_prob @ sample_weight
-        return float(total), total_weight([chunk(X, sample_weight)])
-
-    def _n_parameters(self) -> int:
-        params = self._get_params_()
-        return self._family().n_parameters(params.components) + len(params.weights) - 1
-
-    def bic(self, X, sample_weight=None):
-        """Bayesian information criterion, -2 log L + p log n; the lower the better."""
-        total, weight = self._log_likelihood(X, sample_weight)
-        return -2 * total + self._n_parameters() * np.log(weight)
-
-    def aic(self, X, sample_weight=None):
-        """Akaike information criterion, -2 log L + 2 p; the lower the better."""
-        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
-
-    def icl(self, X, sample_weight=None):
-        """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities; lower is better.
-
-        Biernacki, Celeux and Govaert (2000), IEEE Transactions on Pattern Analysis and Machine Intelligence 22.
-        """
-        X = self._checked(X)
-        weight = check_weights(sample_weight, len(X))
-        entropy = 0.0
-        for first in range(0, len(X), 1 << 16):
-            rows = slice(first, first + (1 << 16))
-            resp = self._rows(X[rows], "responsibilities").astype(np.float64, copy=False)
-            terms = -(resp * np.log(np.where(resp > 0, resp, 1.0))).sum(axis=1)
-            entropy += float(terms.sum() if weight is None else terms @ weight[rows])
-        return self.bic(X, sample_weight) + 2 * entropy
-
-    def sample(self, n_samples=1, random_state=None):
-        """Rows drawn from the fitted density, and the component of each.
-
-        Parameters
-        ----------
-        n_samples : int
-        random_state : int, Generator, RandomState or None
-            None goes on in one stream that began at the estimator's own `random_state`: two calls differ.
-
-        Returns
-        -------
-        X (n_samples, d), labels (n_samples,) : rows ordered by component.
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; at least 1 is wanted")
-        if random_state is None:
-            if not hasattr(self, "_sampler"):
-                seed = check_seed(self.random_state).randint(np.iinfo(np.int32).max)
-                self._sampler = np.random.default_rng(seed)
-            rng = self._sampler
-        elif isinstance(random_state, np.random.Generator):
-            rng = random_state
-        else:
-            rng = np.random.default_rng(check_seed(random_state).randint(np.iinfo(np.int32).max))
-        params = self._get_params_()
-        counts = rng.multinomial(n_samples, params.weights / params.weights.sum())
-        X = self._family().sample(params.components, counts, rng)
-        return X.astype(self.means_.dtype, copy=False), np.repeat(np.arange(len(counts)), counts)
-
-    def save(self, path):
-        """Write the fitted model to one `.npz` file; `fastem.load` reads it. See `fastem.persistence.save`."""
-        from fastem.persistence import save
-
-        save(self, path)
-
 
 ADVICE = {
     "max_iter": "increase max_iter, or tol (the predicted remaining gain)",
     "max_time": "increase max_time, or go on from here with warm_start=True",
     "callback": "go on from here with warm_start=True",
     "interrupted": "go on from here with warm_start=True",
-    "decreased": "reg_covar is large beside the variances: lower it, or scale the data up",
+    "decreased": "its numbers lose too many digits: bring the columns to like scales (StandardScaler), or use float64",
     "not_finite": "scale the data down: their squares overflow",
 }
 

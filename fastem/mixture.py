@@ -31,8 +31,9 @@ class GaussianMixture(MixtureEstimator):
     n_init : int, default 1
         Fits from that many starts; the best is kept.
     init_params : {"race", "kmeans", "k-means++", "random", "random_from_data"}, default "race"
-        "race": a dozen k-means and k-means++ starts on a sample, a few EM steps each, the worse half dropped after
-        every round; the winner is continued on all data.
+        How a start is made, from a sample of the rows (from all of them, where there are few). "race": a dozen k-means
+        and k-means++ starts, a few EM steps each on the sample, the worse half dropped after every round; the winner
+        is continued on all data.
     weights_init, means_init, precisions_init : array-like, optional
         Starting values (K,), (K, d) and in the shape of `precisions_`, in place of those of `init_params`.
     random_state : int, RandomState or None
@@ -160,7 +161,7 @@ class GaussianMixture(MixtureEstimator):
         return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
-        k, d = start.k, start.data.X.shape[1]
+        k, d = start.k, len(start.scale.mean)
         given = self.weights_init, self.means_init, self.precisions_init
         weights = None if given[0] is None else check_weights_init(given[0], k)
         means = None if given[1] is None else check_init("means_init", given[1], (k, d))

@@ -55,6 +55,9 @@ class Coins:
     def m_step(self, sums, share):
         return sums.ones / sums.weight
 
+    def may_fall(self, before, after, sums):
+        return 0.0
+
 
 def coin_data() -> list:
     return [chunk((RNG.random((n, 1)) < 0.55).astype(float)) for n in (300, 700)]
@@ -89,6 +92,9 @@ def test_a_fall_is_no_convergence() -> None:
     assert monitor.stop_reason == "decreased"
     assert not monitor.converged
     assert not ConvergenceMonitor(Rules(), 2e-16).observe(np.nan, 1.0, "c")
+    penalised = ConvergenceMonitor(Rules(tol=1e-3), 2e-16)
+    assert penalised.observe(-100.0, 10.0, "a") and penalised.observe(-200.0, 10.0, "b", lambda: 100.0)
+    assert not penalised.observe(-300.0, 10.0, "c", lambda: 99.0)
 
 
 def test_slots_are_visited_once_whatever_the_threads() -> None:
@@ -115,10 +121,39 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
 def test_a_sample_leaves_out_rows_of_weight_zero_and_follows_the_weights() -> None:
     X = np.arange(1000.0)[:, None]
     weight = np.where(X[:, 0] < 500, 0.0, 1.0)
-    few = subsample(chunk(X, weight), 100, np.random.default_rng(0))
-    assert len(few.X) == 100
-    assert few.X.min() >= 500
-    assert len(subsample(chunk(X, weight), 900, np.random.default_rng(0)).X) == 500
+    few = subsample([chunk(X, weight)], 100, np.random.default_rng(0))
+    assert few.X.shape == (100, 1) and few.sample_weight.size == 0
+    assert few.X.min() >= 500 and (np.diff(few.X[:, 0]) > 0).all()
+    weight[500:] = np.arange(1, 501)
+    for size in (500, 900):  # all rows, with their weights
+        everything = subsample([chunk(X, weight)], size, np.random.default_rng(0))
+        np.testing.assert_array_equal(everything.X, X[500:])
+        np.testing.assert_array_equal(everything.sample_weight, weight[500:])
+    with pytest.raises(ValueError, match="no rows"):
+        subsample([chunk(X[:0])], 5, np.random.default_rng(0))
+    # Of a hundredth of the rows each is drawn nearly in proportion to its weight: the mean is that of the weights.
+    X, weight = np.arange(20_000.0)[:, None], np.arange(1.0, 20_001)
+    means = [subsample([chunk(X, weight)], 200, np.random.default_rng(seed)).X.mean() for seed in range(50)]
+    assert np.mean(means) == pytest.approx(np.average(X[:, 0], weights=weight), abs=4 * 4714 / np.sqrt(50 * 200))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("unit", [1.0, 1e-300, 1e300])
+def test_a_sample_does_not_know_how_the_rows_are_cut(weighted: bool, unit: float) -> None:
+    X = RNG.standard_normal((1000, 2)).astype(np.float32)
+    weight = unit * RNG.choice([0.0, 0.5, 1.0, 7.0], 1000) if weighted else None
+
+    def cut(ends: list) -> list:
+        parts = zip([0, *ends], [*ends, 1000], strict=True)
+        return [chunk(X[a:b], None if weight is None else weight[a:b]) for a, b in parts]
+
+    whole = subsample(cut([]), 60, np.random.default_rng(1))
+    assert whole.X.dtype == np.float32 and len(np.unique(whole.X, axis=0)) == 60
+    for ends in ([1], [0, 0, 7, 500], list(range(1, 1000)), list(range(61, 1000, 61))):
+        np.testing.assert_array_equal(subsample(cut(ends), 60, np.random.default_rng(1)).X, whole.X)
+    if weight is None:
+        ones = subsample([chunk(X, np.full(1000, unit))], 60, np.random.default_rng(1))
+        np.testing.assert_array_equal(ones.X, whole.X)
 
 
 def test_the_race_is_won_by_the_likelier_start() -> None:

@@ -52,7 +52,7 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
     tile = python_tile(X, k, lanes)
     mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
-    family.log_prob(tile, prepared, tile.resp)
+    family.bricks(prepared)[0](tile, prepared, tile.resp)
     wanted = np.stack([multivariate_normal(params.means[c], full[c]).logpdf(X).reshape(-1) for c in range(k)])
     eps = 1e-11 if dtype == np.float64 else 2e-4
     np.testing.assert_allclose(tile.resp[:k, :n], wanted, rtol=eps, atol=eps)
@@ -62,8 +62,8 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     log_p = np.logaddexp.reduce(joint, axis=0)
     np.testing.assert_allclose(total, log_p @ weight, rtol=10 * eps)
     np.testing.assert_allclose(tile.resp[:k, :n], np.exp(joint - log_p) * weight, atol=10 * eps)
-    statistics = family.zeros(params, 1)
-    family.accumulate(tile, tile.resp, prepared, statistics, 0)
+    statistics = family.zeros(params, 1, prepared)
+    family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
     sums = family.unpad(statistics, params, prepared)
     after = family.m_step(sums, params)
     resp = (np.exp(joint - log_p) * weight).T

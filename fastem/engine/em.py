@@ -1,13 +1,13 @@
 """Expectation-maximization: the loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastem.engine.chunks import Chunk
 from fastem.engine.monitor import ConvergenceMonitor
 
 
-def em_step(model: Any, params: Any, chunks: Sequence[Chunk]) -> tuple[Any, Any]:
+def em_step(model: Any, params: Any, chunks: Iterable[Chunk]) -> tuple[Any, Any]:
     """One E-step and one M-step: the statistics under `params`, and the parameters that they give."""
     statistics = model.e_step(params, chunks)
     return statistics, model.m_step(statistics, params)
@@ -16,7 +16,7 @@ def em_step(model: Any, params: Any, chunks: Sequence[Chunk]) -> tuple[Any, Any]
 def fit_em(
     model: Any,
     params: Any,
-    chunks: Sequence[Chunk],
+    chunks: Iterable[Chunk],
     monitor: ConvergenceMonitor,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
 ) -> Any:
@@ -27,11 +27,15 @@ def fit_em(
     """
     if monitor.rules.max_iter == 0:
         monitor.stop_reason = "max_iter"
-    before = params
+    before, last = params, None
+
+    def may_fall() -> float:
+        return model.may_fall(before, params, last)
+
     monitor.begin()
     while monitor.stop_reason is None:
         statistics, after = em_step(model, params, chunks)
-        if not monitor.observe(statistics.log_likelihood, statistics.weight, params):
+        if not monitor.observe(statistics.log_likelihood, statistics.weight, params, may_fall):
             return before
         if repair:
             after, moved = repair(after, statistics, monitor.n_iter)
@@ -39,5 +43,5 @@ def fit_em(
                 monitor.forget_gains()
                 if monitor.stop_reason is not None:
                     return params  # a component that has only just been moved explains nothing yet
-        before, params = params, after
+        before, params, last = params, after, statistics
     return params

@@ -1,6 +1,6 @@
-"""Starts, and the race between them. Seeding is handed in by the front; here it is decided which start is continued."""
+"""The sample that starts are made from, and the race between them. Seeding is handed in by the front."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,51 @@ ROUNDS = (5, 10, 20, 40, 80)
 """EM steps after which the worse half of the starts is dropped."""
 
 
-def subsample(data: Chunk, size: int, rng: np.random.Generator) -> Chunk:
-    """All rows of positive weight if there are at most `size`; else that many, drawn by weight, and counting alike."""
-    X, weight = data
-    if weight.size:
-        live = np.flatnonzero(weight > 0)
-        if len(live) <= size:
-            return chunk(X[live], weight[live])
-        chosen = rng.choice(live, size, p=weight[live] / weight[live].sum())
-        return chunk(X[np.sort(chosen)])
-    if len(X) <= size:
-        return data
-    return chunk(X[np.sort(rng.choice(len(X), size, replace=False))])
+def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> Chunk:
+    """All rows of positive weight if there are at most `size`; else that many, drawn by weight, and counting alike.
+
+    One pass with memory for two samples; the same rows however they are cut into chunks. A row of weight w has the key
+    e / w, e exponential, and the rows of least keys are drawn: without replacement, the next always in proportion to
+    the weights of those left (Efraimidis and Spirakis 2006, Information Processing Letters 97). In their order in the
+    data.
+    """
+    kept: list[tuple[np.ndarray, ...]] = []
+    held, most, weighted, whole = 0, np.inf, False, True
+    for X, weight, given in _live_blocks(chunks, size):
+        weighted |= given
+        with np.errstate(divide="ignore"):  # logarithms, since weights may be of any size; that of 0 comes first
+            keys = np.log(-np.log1p(-rng.random(len(X)))) - np.log(weight)
+        near = keys < most
+        kept.append((X[near], weight[near], keys[near]))
+        held += int(near.sum())
+        if held > size:
+            whole = False
+        if held > 2 * size:
+            kept = [_least(kept, size)]
+            held, most = size, kept[0][2].max()
+    if not held:
+        raise ValueError("there are no rows of positive weight: give at least one")
+    X, weight, _ = _least(kept, size)
+    return chunk(X, weight if weighted and whole else None)
+
+
+def _live_blocks(chunks: Iterable[Chunk], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
+    """X, weights, and whether they were given, of the rows of positive weight, at most `rows` at a time."""
+    for X, weight in chunks:
+        for first in range(0, len(X), rows):
+            block = slice(first, first + rows)
+            if not weight.size:
+                yield X[block], np.ones(len(X[block])), False
+                continue
+            live = weight[block] > 0
+            yield X[block][live], weight[block][live], True
+
+
+def _least(kept: list[tuple[np.ndarray, ...]], size: int) -> tuple[np.ndarray, ...]:
+    """The `size` rows of least keys, in their order."""
+    X, weight, keys = map(np.concatenate, zip(*kept))
+    rows = np.sort(np.argsort(keys, kind="stable")[:size])
+    return X[rows], weight[rows], keys[rows]
 
 
 def race(model: Any, starts: Sequence[Any], sample: Chunk, repair: Callable[[Any, Any], Any], rounds=ROUNDS) -> Any:

@@ -80,10 +80,10 @@ class Mixture:
     def _e_step(self, params: MixtureParams, prepared: tuple, chunk: Chunk) -> MixtureStatistics:
         n, d = chunk.X.shape
         lanes, slots = _grid(n, d, chunk.X.dtype)
-        one = sum(a.nbytes for a in self.family.zeros(params.components, 1))
+        one = sum(a.nbytes for a in self.family.zeros(params.components, 1, prepared[1]))
         slots = min(slots, max(4, SLOT_BYTES // one))
-        sums, log_likelihood = self.family.zeros(params.components, slots), np.zeros(slots)
-        kernel = _compiled(mixture_e_step, self.family.log_prob, self.family.accumulate)
+        sums, log_likelihood = self.family.zeros(params.components, slots, prepared[1]), np.zeros(slots)
+        kernel = _compiled(mixture_e_step, *self.family.bricks(prepared[1]))
         arguments = *chunk, *prepared, sums, log_likelihood
         tile = chunk.X.dtype, d, len(params.weights), lanes
         run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, self.n_jobs)
@@ -98,6 +98,16 @@ class Mixture:
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
         return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
 
+    def may_fall(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
+        """How far the log-likelihood may have fallen by the M-step from `before` to `after`.
+
+        That maximises the expected log-likelihood less a penalty, so the fall is at most what the penalty fell by; and
+        of rounding.
+        """
+        sum_w, family = statistics.components.sum_w, self.family
+        eased = family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w)
+        return max(eased, 0.0) + statistics.weight * family.rounding(after.components, after.weights)
+
     def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
         """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""
         (n, d), dtype = chunk.X.shape, chunk.X.dtype
@@ -107,10 +117,9 @@ class Mixture:
             for name, shape in sizes.items()
         }
         lanes, slots = _grid(n, d, dtype)
-        kernel = _compiled(mixture_rows, self.family.log_prob)
-        arguments, tile = (
-            (chunk.X, *self.prepare(params, dtype), *out.values(), slots),
-            (dtype, d, len(params.weights), lanes),
-        )
-        run_slots(lambda first, last: kernel(first, last, *arguments, ONES, make_tile(*tile)), slots, self.n_jobs)
+        prepared = self.prepare(params, dtype)
+        kernel = _compiled(mixture_rows, self.family.bricks(prepared[1])[0])
+        arguments = chunk.X, *prepared, *out.values(), slots, ONES
+        tile = dtype, d, len(params.weights), lanes
+        run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, self.n_jobs)
         return {name: out[name] for name in wanted}

@@ -27,17 +27,13 @@ class Progress(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """tol in nats per unit weight; callback(progress) stops the fit by returning True; interrupted() likewise.
-
-    may_fall: with a ridge on the covariances the M-step is no maximum, and EM may reach its fixed point from above.
-    """
+    """tol in nats per unit weight; callback(progress) stops the fit by returning True; interrupted() likewise."""
 
     tol: float = 1e-4
     max_iter: int = 1000
     max_time: float | None = None
     callback: Callable[[Progress], Any] | None = None
     interrupted: Callable[[], bool] = lambda: False
-    may_fall: bool = False
 
 
 class ConvergenceMonitor:
@@ -80,8 +76,13 @@ class ConvergenceMonitor:
         if self.stop_reason == "converged":
             self.stop_reason = "max_iter" if self.n_iter >= self.rules.max_iter else None
 
-    def observe(self, log_likelihood: float, weight: float, params: Any) -> bool:
-        """Record an iteration's log-likelihood; False if it fell or is no number: its parameters are no improvement."""
+    def observe(
+        self, log_likelihood: float, weight: float, params: Any, may_fall: Callable[[], float] = lambda: 0.0
+    ) -> bool:
+        """Record an iteration's log-likelihood; False if it fell or is no number: its parameters are no improvement.
+
+        ``may_fall()`` is how far a sound M-step may have lowered it.
+        """
         self.weight = weight = max(weight, np.finfo(float).tiny)
         now = time.perf_counter()
         if not np.isfinite(log_likelihood):
@@ -90,25 +91,25 @@ class ConvergenceMonitor:
         mean = log_likelihood / weight
         gain = mean - self._gains_from / weight if self._gains else np.inf
         noise = self.noise * (1 + abs(mean))
-        if gain < -noise and not self.rules.may_fall:
+        if gain < -noise and -gain - noise > may_fall() / weight:
             self.stop_reason = "converged" if -gain <= self.rules.tol else "decreased"
             return False
         self._gains.append(gain)
         self._gains_from = log_likelihood
         self.history.append((log_likelihood, now - self.started))
-        remaining = self._remaining(self.still * (1 + abs(mean)))
+        remaining = self._remaining(self.still * (1 + abs(mean)), noise)
         speed = self.n_rows / max(now - self.last, 1e-9)
         self.last = now
         progress = Progress(self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params)
         self.stop_reason = self._stop(progress)
         return True
 
-    def _remaining(self, still: float) -> float:
-        gains = [abs(g) if self.rules.may_fall else g for g in self._gains[-4:] if np.isfinite(g)]
-        if gains and gains[-1] <= still:
+    def _remaining(self, still: float, noise: float) -> float:
+        if -noise <= self._gains[-1] <= still:
             return 0.0
         if len(self._gains) > 1 and self._gains[-1] * self._gains[-2] < 0:
-            return abs(self._gains[-1])  # it turns, under a ridge or in rounding: no series to extrapolate
+            return abs(self._gains[-1])  # it turns, under a penalty or in rounding: no series to extrapolate
+        gains = [abs(g) for g in self._gains[-4:] if np.isfinite(g)]  # a penalised fit may come from above
         rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]
         if len(rates) < 2 or max(rates) >= 1:
             return np.inf

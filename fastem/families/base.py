@@ -29,16 +29,17 @@ class Scale(NamedTuple):
 class Family(Protocol):
     """What the engine asks of a model of one component."""
 
-    log_prob: Callable
-    """(tile, prepared, out): out[k, b] = log p(x_b | k)."""
-
-    accumulate: Callable
-    """(tile, resp, prepared, statistics, s): statistics[s] += sum_b resp[k, b] T(x_b)."""
-
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Params, and the weights (K,) of the components -> Prepared. Rejects bad parameters with a `ValueError`."""
 
-    def zeros(self, params: Any, slots: int) -> Any:
+    def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
+        """The bricks that read `prepared`.
+
+        log_prob(tile, prepared, out): out[k, b] = log p(x_b | k).
+        accumulate(tile, resp, prepared, statistics, s): statistics[s] += sum_b resp[k, b] T(x_b).
+        """
+
+    def zeros(self, params: Any, slots: int, prepared: Any) -> Any:
         """Statistics of zeros with a leading slot axis, padded as the bricks need it."""
 
     def unpad(self, statistics: Any, params: Any, prepared: Any) -> Any:
@@ -46,6 +47,12 @@ class Family(Protocol):
 
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
+
+    def penalty(self, params: Any, sum_w: np.ndarray) -> float:
+        """What `m_step` takes off the expected log-likelihood that it maximises; 0 for maximum likelihood."""
+
+    def rounding(self, params: Any, weights: np.ndarray) -> float:
+        """Nats per unit weight by which rounding may hide or feign a change of the log-likelihood."""
 
     def collapsed(self, params: Any, statistics: Any) -> np.ndarray:
         """Mask (K,) of the components without a proper density."""

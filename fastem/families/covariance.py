@@ -31,6 +31,40 @@ def n_parameters(covariance_type: str, k: int, d: int) -> int:
     return {"full": k * one, "tied": one, "diag": k * d, "spherical": k}[covariance_type]
 
 
+def precisions_cholesky(covariances: np.ndarray, covariance_type: str) -> np.ndarray:
+    """Upper triangles U with S^-1 = U U^T, or 1 / standard deviations; `ValueError` if one is not positive definite."""
+    if covariance_type in ("diag", "spherical"):
+        _reject(np.flatnonzero(~(covariances.reshape(len(covariances), -1) > 0).all(axis=1)))
+        return 1.0 / np.sqrt(covariances)
+    d = covariances.shape[-1]
+    matrices = covariances.reshape(-1, d, d)
+    try:
+        lower = np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        lower = None
+    if lower is None or not np.isfinite(lower).all():
+        _reject(np.flatnonzero([not _is_definite(m) for m in matrices]))
+        lower = np.stack([np.linalg.cholesky(m) for m in matrices])
+    inverse = np.linalg.solve(lower, np.broadcast_to(np.eye(d), lower.shape))
+    return np.swapaxes(np.tril(inverse), 1, 2).reshape(covariances.shape)
+
+
+def _is_definite(matrix: np.ndarray) -> bool:
+    try:
+        return bool(np.isfinite(np.linalg.cholesky(matrix)).all())
+    except np.linalg.LinAlgError:
+        return False
+
+
+def _reject(bad: np.ndarray) -> None:
+    if len(bad):
+        raise ValueError(
+            f"the covariance of component(s) {', '.join(map(str, bad[:5]))} is not positive definite: "
+            "its observations lie in a subspace, or are too few. Use fewer components, a larger reg_covar, "
+            "or another covariance_type"
+        )
+
+
 def singular(covariances: np.ndarray, covariance_type: str, k: int, eps: float) -> np.ndarray:
     """Mask (K,) of covariances without a usable Cholesky factor, of data with that precision."""
     if covariance_type in ("diag", "spherical"):
@@ -58,6 +92,20 @@ def _fails(matrix: np.ndarray, eps: float) -> bool:
         return not _well_factored(matrix[None], eps)[0]
     except np.linalg.LinAlgError:
         return True
+
+
+def rounding(offsets: np.ndarray, factors: np.ndarray, eps: float) -> np.ndarray:
+    """How many nats of a row's log-density rounding may hide or feign, (K,).
+
+    Rows about `offsets` (K, d) are held with the precision eps, whitened by factors U (K, d, d), S^-1 = U U^T, and
+    squared. A covariance off by a relative `loose` in its least direction is off its maximum by the square of that.
+    """
+    inverse = np.linalg.inv(factors)
+    deviations = np.sqrt(np.square(inverse).sum(axis=1))
+    sizes = np.abs(offsets) + deviations
+    errors = eps * np.linalg.norm(np.einsum("kji,kj->ki", np.abs(factors), sizes), axis=1)
+    loose = (deviations**2 * np.square(factors).sum(axis=2)).sum(axis=1)
+    return np.sqrt(offsets.shape[1]) * errors + errors**2 + (eps * loose) ** 2 + np.finfo(float).eps * loose
 
 
 def clip(matrices: np.ndarray, spread: np.ndarray, eps: float) -> np.ndarray:
