@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,17 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
 from fastem.starts import Start, sample_size, scale_of, starting_params
-from fastem.validation import check_data, check_enough_rows, check_seed, check_weights, distinct_rows
-from fastem.verbose import reporting
+from fastem.validation import (
+    check_data,
+    check_enough_rows,
+    check_number,
+    check_reg_covar,
+    check_seed,
+    check_weights,
+    distinct_rows,
+)
+from fastem.verbose import report_ending, reporting, warning_of_ending
+from fastem.wording import plural
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -93,7 +103,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         model = Mixture(self._family(data.X.dtype), self.n_jobs)
         sample = subsample(data, sample_size(self.n_components, data.X.shape[1]), rng)
         start = Start(model, self.n_components, data, sample, scale_of(sample))
-        self._warn_of_duplicates(start)
+        self._warn_of_data(start)
         may_fall = getattr(model.family, "reg_covar", 0) > 0
         rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted, may_fall)
         best: tuple[float, Any, Any, Any] | None = None
@@ -125,11 +135,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         params = starting_params(self.init_params, start, random_state, repair)
         return repair(self._apply_inits(params, start) or params, None)
 
-    def _warn_of_duplicates(self, start: Start) -> None:
+    def _warn_of_data(self, start: Start) -> None:
+        names = getattr(self, "feature_names_in_", None)
+        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
+            warnings.warn(ridge, UserWarning, stacklevel=5)
         distinct = distinct_rows(start.data.X, self.n_components)
         if distinct < self.n_components:
             warnings.warn(
-                f"n_components is {self.n_components} and X has {distinct} distinct row(s): some components "
+                f"n_components is {self.n_components} and X has {plural(distinct, 'distinct row')}: some components "
                 f"coincide or hold no row. Use n_components <= {distinct}",
                 ConvergenceWarning,
                 stacklevel=5,
@@ -150,31 +163,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             "dropped": collapse.dropped,
             "floored": sorted(collapse.floored),
         }
-        self._warn(collapse)
-
-    def _warn(self, collapse: Collapse) -> None:
-        parts = []
-        if collapse:
-            found = [
-                f"{len(events)} {what}"
-                for what, events in (
-                    ("restarted", collapse.restarted),
-                    ("dropped", collapse.dropped),
-                    ("kept at the least variance", collapse.floored),
-                )
-                if events
-            ]
-            parts.append(
-                f"components collapsed ({', '.join(found)}; see diagnostics_): use fewer components or a "
-                "larger reg_covar"
-            )
-        if not self.converged_:
-            parts.append(
-                f"the fit did not converge: stop_reason_ is {self.stop_reason_!r} after {self.n_iter_} iteration(s); "
-                + ADVICE[str(self.stop_reason_)]
-            )
-        if parts:
-            warnings.warn("; ".join(parts), ConvergenceWarning, stacklevel=6)
+        report_ending(self)
+        if words := warning_of_ending(self):
+            warnings.warn(words, ConvergenceWarning, stacklevel=5)
 
     def _rows(self, X: np.ndarray, wanted: str) -> np.ndarray:
         model = Mixture(self._family(), self.n_jobs)
@@ -250,8 +241,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         X (n_samples, d), labels (n_samples,) : rows ordered by component.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; at least 1 is wanted")
+        check_number("n_samples", n_samples, Integral, 1, 100)
         if random_state is None:
             if not hasattr(self, "_sampler"):
                 seed = check_seed(self.random_state).randint(np.iinfo(np.int32).max)
@@ -271,16 +261,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         from fastem.persistence import save
 
         save(self, path)
-
-
-ADVICE = {
-    "max_iter": "increase max_iter, or tol (the predicted remaining gain)",
-    "max_time": "increase max_time, or go on from here with warm_start=True",
-    "callback": "go on from here with warm_start=True",
-    "interrupted": "go on from here with warm_start=True",
-    "decreased": "reg_covar is large beside the variances: lower it, or scale the data up",
-    "not_finite": "scale the data down: their squares overflow",
-}
 
 
 class _Floor:

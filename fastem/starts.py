@@ -13,6 +13,7 @@ from fastem.engine.chunks import Chunk
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
 from fastem.families.base import Scale
+from fastem.validation import distinct_rows
 
 INIT_PARAMS = ("race", "kmeans", "k-means++", "random", "random_from_data")
 RUNNERS = 12
@@ -68,15 +69,18 @@ def starting_params(
         X = start.sample.X.astype(np.float64) - start.scale.mean
         centres, _ = kmeans_plusplus(X, start.k, sample_weight=_weights(start.sample), random_state=random_state)
         return from_centres(start, centres + start.scale.mean, repair)
-    kmeans = KMeans(start.k, n_init=1, random_state=random_state)
-    with _openmp():
-        labels = kmeans.fit(start.data.X, sample_weight=_weights(start.data)).labels_
+    labels = _kmeans_labels(start.data.X, start.k, _weights(start.data), random_state)
     return _from_blocks(start, lambda: _label_blocks(start.data, lambda rows: labels[rows], start.k), repair)
 
 
-def _openmp() -> Any:
-    """Threads of scikit-learn's k-means: one in a forked child, where GNU OpenMP would wait forever for the others."""
-    return threadpool_limits(1, user_api="openmp") if threads.forked else contextlib.nullcontext()
+def _kmeans_labels(X: np.ndarray, k: int, weight: np.ndarray | None, random_state: Any, **options: Any) -> np.ndarray:
+    """Labels by one run of scikit-learn's k-means."""
+    # Not more clusters than distinct rows: scikit-learn would warn at every call, and we have warned of it once.
+    k = distinct_rows(X if weight is None else X[weight > 0], k)
+    # One thread in a forked child, where GNU OpenMP would wait forever for the others.
+    limit = threadpool_limits(1, user_api="openmp") if threads.forked else contextlib.nullcontext()
+    with limit:
+        return KMeans(k, n_init=1, random_state=random_state, **options).fit(X, sample_weight=weight).labels_
 
 
 def from_centres(start: Start, centres: np.ndarray, repair: Callable) -> MixtureParams:
@@ -102,9 +106,7 @@ def _candidates(start: Start, random_state: np.random.RandomState, repair: Calla
         space = (X, standard, whitened)[r % 3]
         seed = random_state.randint(np.iinfo(np.int32).max)
         if r < runners // 2:
-            kmeans = KMeans(start.k, n_init=1, max_iter=30, random_state=seed)
-            with _openmp():
-                labels = kmeans.fit(space, sample_weight=weight).labels_
+            labels = _kmeans_labels(space, start.k, weight, seed, max_iter=30)
         else:
             centres, _ = kmeans_plusplus(space, start.k, sample_weight=weight, random_state=seed)
             labels = np.argmin((centres**2).sum(axis=1) - 2 * space @ centres.T, axis=1)
