@@ -67,8 +67,8 @@ def _version(wanted: bool) -> None:
 Option, Argument = typer.Option, typer.Argument
 Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
 Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
-Data = Annotated[Path, Argument(help="Rows of numbers: .npy (mapped into memory) or .csv.", show_default=False)]
-Model = Annotated[Path, Argument(help="A model that `fastem fit` wrote.", show_default=False)]
+Data = Annotated[Path, Argument(metavar="DATA", help="Rows of numbers: .npy (mapped into memory) or .csv.")]
+Model = Annotated[Path, Argument(metavar="MODEL", help="A model that `fastem fit` wrote (.npz).")]
 Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
 # Options of `fit`, in the order of its help.
@@ -76,7 +76,7 @@ Components = Annotated[int, Option("--components", "-k", min=1, help="How many c
 Out = Annotated[Path, Option("--out", "-o", help="Where to write the model (.npz).", show_default=False)]
 Shape = Annotated[Covariance, Option(help="Shape of the covariance matrices.")]
 Precision = Annotated[DType | None, Option(help="Type of the numbers.", show_default="as in DATA")]
-Seed = Annotated[int | None, Option(min=0, help="Same seed, same result.", show_default="random")]
+Seed = Annotated[int | None, Option(min=0, max=2**32 - 1, help="Same seed, same result.", show_default="random")]
 NInit = Annotated[int, Option(min=1, help="Number of starts, of which the best is kept.")]
 Start = Annotated[Init, Option(help="How to find a start.")]
 Tol = Annotated[float, Option(min=0, help="Stop when less than this is left to gain, in nats per row.")]

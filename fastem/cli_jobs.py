@@ -10,19 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.cli_words import errors_in_options, in_options
 from fastem.files import check_writable, written_beside
 from fastem.persistence import load, save
 from fastem.tables import column_names, read_table, read_weights
 from fastem.terminal import INTERRUPTED, FitProgress, count, say, warnings_as_lines
+from fastem.verbose import ENDINGS
+from fastem.wording import plural
 
-ENDINGS = {
-    "converged": "converged",
-    "max_iter": "stopped at the limit of iterations",
-    "max_time": "stopped at the limit of time",
-    "interrupted": "interrupted",
-    "decreased": "stopped where the log-likelihood fell",
-    "not_finite": "stopped where the log-likelihood was not finite",
-}
 # Numbers in a block of `predict`: 32 MB of float64, and a few thousand times the cost of a call.
 _BLOCK = 1 << 22
 
@@ -44,10 +39,11 @@ def fit(settings: Mapping[str, Any], files: FitFiles, quiet: bool) -> int:
     X = read_table(files.data)
     if files.dtype:
         X = X.astype(files.dtype, copy=False)
-    sample_weight = read_weights(files.weights) if files.weights else None
+    sample_weight = _weights(files.weights, files.data, len(X))
     with ExitStack() as stack:
-        shown = stack.enter_context(warnings_as_lines())
         progress = None if quiet else stack.enter_context(FitProgress())
+        shown = stack.enter_context(warnings_as_lines(lambda text: in_options(text, files.data), progress))
+        stack.enter_context(errors_in_options(files.data, files.weights))
         # Here, where the first line is on the screen: the import takes a second.
         from fastem.mixture import GaussianMixture
 
@@ -63,6 +59,18 @@ def fit(settings: Mapping[str, Any], files: FitFiles, quiet: bool) -> int:
     return INTERRUPTED if interrupted else 0
 
 
+def _weights(path: Path | None, data: Path, n_rows: int) -> np.ndarray | None:
+    if path is None:
+        return None
+    weights = read_weights(path)
+    if len(weights) != n_rows:
+        raise ValueError(
+            f"{path} has {plural(len(weights), 'weight')}, and {data} has {plural(n_rows, 'row')}; "
+            "give one weight a row"
+        )
+    return weights
+
+
 def _ending(model: Any, n_rows: int) -> str:
     times = model.history_["seconds"]
     seconds = float(times[-1]) if len(times) else 0.0
@@ -70,7 +78,7 @@ def _ending(model: Any, n_rows: int) -> str:
     running = float(times[-1] - times[0]) if len(times) > 1 else 0.0
     speed = f", {count(n_rows * (len(times) - 1) / running)} rows/s" if running else ""
     return (
-        f"{ENDINGS.get(model.stop_reason_, model.stop_reason_)} after {model.n_iter_} iterations "
+        f"{ENDINGS[model.stop_reason_]} after {plural(model.n_iter_, 'iteration')} "
         f"({seconds:.2f} s{speed}): log-likelihood {model.lower_bound_:.6f} per row"
     )
 
@@ -116,7 +124,7 @@ def predict(model_path: Path, data: Path, out: Path, proba: bool, quiet: bool) -
             # Written, not mapped: where the disk is full, a mapped file kills the process.
             file.write(np.ascontiguousarray(block).data)
     if not quiet:
-        say(f"{'probabilities' if proba else 'labels'} of {len(X)} rows saved as {out}")
+        say(f"{'probabilities' if proba else 'labels'} of {plural(len(X), 'row')} saved as {out}")
 
 
 def _predicted(
@@ -125,22 +133,18 @@ def _predicted(
     length = max(1, _BLOCK // (X.shape[1] + n_components))
     for start in range(0, len(X), length):
         block = X[start : start + length]
-        if X.dtype.kind == "f" and not np.isfinite(block).all():  # the estimator would count from this block
-            row, column = np.argwhere(~np.isfinite(block))[0]
-            raise ValueError(
-                f"{data}: {block[row, column]} in row {start + row}, column {column} (both from 0), where a "
-                "finite number was wanted; remove or fill such rows"
-            )
-        yield of_rows(block)
+        with errors_in_options(data, first_row=start):
+            predicted = of_rows(block)
+        yield predicted
 
 
 def score(model_path: Path, data: Path, weights: Path | None, as_json: bool) -> None:
     """Print how well a model explains the rows of a file."""
     X, model = read_table(data), load(model_path)
     _check_columns(model_path, model, data, X)
-    sample_weight = read_weights(weights) if weights else None
+    sample_weight = _weights(weights, data, len(X))
     weight = len(X) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
-    with warnings_as_lines():
+    with warnings_as_lines(), errors_in_options(data, weights):
         mean = float(model.score(X, sample_weight=sample_weight))
     total, n_parameters = mean * weight, model._n_parameters()  # bic() and aic() would read X once more each
     result = {
@@ -179,14 +183,15 @@ def _check_outputs(outputs: Mapping[Path, str], inputs: list[Path | None]) -> No
 def _check_columns(model_path: Path, model: Any, data: Path, X: np.ndarray) -> None:
     if X.shape[1] != model.n_features_in_:
         raise ValueError(
-            f"{data} has {X.shape[1]} columns, and {model_path} was fitted on {model.n_features_in_}; "
+            f"{data} has {plural(X.shape[1], 'column')}, and {model_path} was fitted on {model.n_features_in_}; "
             "give data with the columns of the fit"
         )
     fitted, given = getattr(model, "feature_names_in_", None), column_names(data)
     if fitted is not None and given is not None and list(fitted) != given:
+        column = next(j for j, (a, b) in enumerate(zip(fitted, given)) if a != b)
         raise ValueError(
-            f"{data} has columns {', '.join(given)}, and {model_path} was fitted on {', '.join(fitted)}; "
-            "give the same columns in the same order"
+            f"column {column + 1} of {data} is {given[column]!r}, and {model_path} was fitted on {fitted[column]!r} "
+            "there; give the same columns in the same order"
         )
     if fitted is not None:
         del model.feature_names_in_  # compared; an array without names would be warned of

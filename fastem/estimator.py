@@ -19,8 +19,16 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
 from fastem.scoring import FittedMixture
 from fastem.starts import Start, sample_size, scale_of, starting_params
-from fastem.validation import check_data, check_enough_rows, check_seed, check_weights, distinct_rows
-from fastem.verbose import reporting
+from fastem.validation import (
+    check_data,
+    check_enough_rows,
+    check_reg_covar,
+    check_seed,
+    check_weights,
+    distinct_rows,
+)
+from fastem.verbose import report_ending, reporting, warning_of_ending
+from fastem.wording import plural
 
 
 class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
@@ -90,7 +98,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         model = Mixture(self._family(dtype), self.n_jobs)
         sample = subsample(chunks, sample_size(self.n_components, shape[1]), rng)
         start = Start(model, self.n_components, sample, scale_of(sample))
-        self._warn_of_duplicates(start)
+        self._warn_of_data(start)
         rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
         best: tuple[float, Any, Any, Any] | None = None
         started = time.perf_counter()
@@ -121,14 +129,17 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         params = starting_params(self.init_params, start, random_state, repair)
         return repair(self._apply_inits(params, start) or params, None)
 
-    def _warn_of_duplicates(self, start: Start) -> None:
+    def _warn_of_data(self, start: Start) -> None:
+        names = getattr(self, "feature_names_in_", None)
+        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
+            warnings.warn(ridge, UserWarning, stacklevel=5)
         rows = start.sample.X
         distinct = distinct_rows(rows, self.n_components)
         if distinct < self.n_components:
             whole = len(rows) < sample_size(self.n_components, rows.shape[1])
             which = "X has" if whole else f"a sample of {len(rows)} rows of X has"
             warnings.warn(
-                f"n_components is {self.n_components} and {which} {distinct} distinct row(s): some components "
+                f"n_components is {self.n_components} and {which} {plural(distinct, 'distinct row')}: some components "
                 f"coincide or hold no row. Use n_components <= {distinct}",
                 ConvergenceWarning,
                 stacklevel=5,
@@ -148,41 +159,9 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
             "dropped": collapse.dropped,
             "floored": sorted(collapse.floored),
         }
-        self._warn(collapse)
-
-    def _warn(self, collapse: Collapse) -> None:
-        parts = []
-        if collapse:
-            found = [
-                f"{len(events)} {what}"
-                for what, events in (
-                    ("restarted", collapse.restarted),
-                    ("dropped", collapse.dropped),
-                    ("kept at the least variance", collapse.floored),
-                )
-                if events
-            ]
-            parts.append(
-                f"components collapsed ({', '.join(found)}; see diagnostics_): use fewer components or a "
-                "larger reg_covar"
-            )
-        if not self.converged_:
-            parts.append(
-                f"the fit did not converge: stop_reason_ is {self.stop_reason_!r} after {self.n_iter_} iteration(s); "
-                + ADVICE[str(self.stop_reason_)]
-            )
-        if parts:
-            warnings.warn("; ".join(parts), ConvergenceWarning, stacklevel=6)
-
-
-ADVICE = {
-    "max_iter": "increase max_iter, or tol (the predicted remaining gain)",
-    "max_time": "increase max_time, or go on from here with warm_start=True",
-    "callback": "go on from here with warm_start=True",
-    "interrupted": "go on from here with warm_start=True",
-    "decreased": "its numbers lose too many digits: bring the columns to like scales (StandardScaler), or use float64",
-    "not_finite": "scale the data down: their squares overflow",
-}
+        report_ending(self)
+        if words := warning_of_ending(self):
+            warnings.warn(words, ConvergenceWarning, stacklevel=5)
 
 
 class _Floor:

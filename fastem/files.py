@@ -1,11 +1,22 @@
 """Writing a file so that a reader sees the old one or the new one, whole, and never a half of either."""
 
+import errno
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def check_path(path: str | os.PathLike) -> str:
+    """Return the text of `path`; a number, which ``open`` would take for a file that is open, is none."""
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(name, str):
+        raise TypeError(f"{path!r} is a {type(path).__name__}; the name of a file is wanted, such as 'model.npz'")
+    if not name:
+        raise ValueError("the name of the file is empty; give one, such as 'model.npz'")
+    return name
 
 
 @contextmanager
@@ -27,11 +38,13 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises
     ------
+    TypeError, ValueError
+        If `path` is no path, or an empty one.
     OSError
         Where the folder is missing or cannot be written, or `path` is a folder or a device (renaming over
         ``/dev/null`` would replace it for the whole machine).
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(check_path(path)))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {os.fspath(path)}: it is a folder; give the name of a file")
     if target.exists() and not target.is_file():
@@ -50,9 +63,11 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise type(error)(error.errno, f"cannot write it: {error.strerror}", os.fspath(path)) from error
         raise
     with suppress(OSError):  # the file stands already; some file systems cannot sync a folder
         _sync(target.parent)

@@ -31,7 +31,10 @@ def from_sklearn(cls: type, other: Any) -> Any:
     from sklearn.utils.validation import check_is_fitted
 
     if not isinstance(other, GaussianMixture):
-        raise ValueError(f"a {type(other).__name__} was given; a sklearn.mixture.GaussianMixture is wanted")
+        raise ValueError(
+            f"from_sklearn was given an object of type {type(other).__name__}; give a fitted "
+            "sklearn.mixture.GaussianMixture"
+        )
     check_is_fitted(other)
     model = cls(init_params=other.init_params, **{name: getattr(other, name) for name in SHARED})
     _copy(other, model)

@@ -9,7 +9,14 @@ from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
 from fastem.starts import INIT_PARAMS, Start, from_centres
-from fastem.validation import check_init, check_precisions_init, check_weights_init
+from fastem.validation import (
+    check_choice,
+    check_init,
+    check_numbers,
+    check_precisions_init,
+    check_verbose,
+    check_weights_init,
+)
 
 
 class GaussianMixture(MixtureEstimator):
@@ -40,7 +47,7 @@ class GaussianMixture(MixtureEstimator):
     warm_start : bool, default False
         Begin at the parameters of the last fit.
     verbose : int, default 0
-        1 prints a line every `verbose_interval` iterations.
+        1 prints the first iteration, every `verbose_interval`-th, and how the fit ended; 2 also seconds and speed.
     verbose_interval : int, default 10
     n_jobs : int or None
         Threads; None for all. The result has the same bits for any number.
@@ -141,21 +148,18 @@ class GaussianMixture(MixtureEstimator):
         return from_sklearn(cls, other)
 
     def _validate_parameters(self) -> None:
-        for name, least in (("n_components", 1), ("n_init", 1), ("max_iter", 0)):
-            _check_number(name, getattr(self, name), Integral, least)
-        for name in ("tol", "reg_covar"):
-            _check_number(name, getattr(self, name), Real, 0)
-        if self.max_time is not None:
-            _check_number("max_time", self.max_time, Real, 0)
+        check_numbers(self, Integral, {"n_components": 1, "n_init": 1, "max_iter": 0})
+        check_numbers(self, Real, {"tol": 0, "reg_covar": 0} | ({} if self.max_time is None else {"max_time": 0}))
+        check_verbose(self.verbose, self.verbose_interval)
         if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0 or self.n_jobs < -1):
             raise ValueError(
                 f"n_jobs is {self.n_jobs!r}; a number of threads, or None or -1 for all, is wanted: use None"
             )
         if self.callback is not None and not callable(self.callback):
             raise ValueError(f"callback is {self.callback!r}; pass a function of one argument")
-        _check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
-        _check_choice("init_params", self.init_params, INIT_PARAMS)
-        _check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
+        check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
+        check_choice("init_params", self.init_params, INIT_PARAMS)
+        check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
 
     def _family(self, dtype: Any = np.float64) -> Gaussian:
         return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
@@ -215,14 +219,3 @@ class GaussianMixture(MixtureEstimator):
             inverse = np.linalg.inv(factor)
             covariances = np.swapaxes(inverse, -1, -2) @ inverse
         return MixtureParams(weights, GaussianParams(means, covariances))
-
-
-def _check_number(name: str, value: Any, kind: Any, least: float) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool) or not value >= least or value == float("inf"):
-        noun = "a whole number" if kind is Integral else "a number"
-        raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted: use one")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted: choose one")

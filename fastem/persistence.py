@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.files import written_beside
+from fastem.files import check_path, written_beside
 
 FORMAT = "fastem"
 VERSION = 1
@@ -58,6 +58,8 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
         If the estimator is not fitted (a ValueError).
     ValueError
         If an argument or attribute is neither a number, a text nor an array of numbers.
+    TypeError
+        If `path` is no path.
     OSError
         If the file cannot be written.
     """
@@ -99,6 +101,8 @@ def load(path: str | os.PathLike) -> Any:
     ------
     ValueError
         If the file is none of ours (a pickle is never opened), truncated, or of another version or kind.
+    TypeError
+        If `path` is no path.
     FileNotFoundError
         If there is no such file.
     """
@@ -114,6 +118,7 @@ def load(path: str | os.PathLike) -> Any:
 
 def read(path: str | os.PathLike) -> Contents:
     """Read and check a model file without making the estimator; raises what :func:`load` raises."""
+    check_path(path)
     _check_looks_like_ours(path)
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -1,5 +1,6 @@
 """What a fitted mixture does with rows: labels, densities, criteria, samples, and a file to keep it in."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine.chunks import chunk, total_weight
 from fastem.engine.model import Mixture, MixtureParams
-from fastem.validation import check_data, check_seed, check_weights
+from fastem.validation import check_data, check_number, check_seed, check_weights
 
 
 class FittedMixture:
@@ -97,8 +98,7 @@ class FittedMixture:
         X (n_samples, d), labels (n_samples,) : rows ordered by component.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; at least 1 is wanted")
+        check_number("n_samples", n_samples, Integral, 1, 100)
         if random_state is None:
             if not hasattr(self, "_sampler"):
                 seed = check_seed(self.random_state).randint(np.iinfo(np.int32).max)

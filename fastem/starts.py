@@ -13,6 +13,7 @@ from fastem.engine.chunks import Chunk
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
 from fastem.families.base import Scale
+from fastem.validation import distinct_rows
 
 INIT_PARAMS = ("race", "kmeans", "k-means++", "random", "random_from_data")
 RUNNERS = 12
@@ -68,6 +69,8 @@ def starting_params(
 
 def _kmeans_labels(X: np.ndarray, k: int, weight: np.ndarray | None, random_state: Any, **options: Any) -> np.ndarray:
     """Labels by one run of scikit-learn's k-means."""
+    # Not more clusters than distinct rows: scikit-learn would warn at every call, and we have warned of it once.
+    k = distinct_rows(X if weight is None else X[weight > 0], k)
     # One thread in a forked child, where GNU OpenMP would wait forever for the others.
     limit = threadpool_limits(1, user_api="openmp") if threads.forked else contextlib.nullcontext()
     with limit:

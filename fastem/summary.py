@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastem.cli_words import OPTIONS
 from fastem.persistence import Contents, read
+from fastem.verbose import ENDINGS, TROUBLES
+from fastem.wording import plural
 
 _NARROWEST = len("│ 1 ± 0 ")  # no column of a feature is narrower than this
 
@@ -40,15 +43,15 @@ def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
     yield "components", str(len(means))
     yield "features", str(means.shape[1])
     yield "covariances", f"{parameters['covariance_type']}, {means.dtype}"
-    converged = "converged" if attributes["converged_"] else f"not converged ({attributes['stop_reason_']})"
-    yield "fit", f"{converged} after {attributes['n_iter_']} iterations{_seconds(attributes)}"
+    reason, after = attributes["stop_reason_"], plural(int(attributes["n_iter_"]), "iteration")
+    yield "fit", f"{ENDINGS.get(reason, reason)} after {after}{_seconds(attributes)}"
     yield "log-likelihood", f"{float(attributes['lower_bound_']):.6f} per row"
     happened = _diagnostics(attributes.get("diagnostics_", {}))
     if happened:
         yield "components in trouble", happened
     shown = {"n_components", "covariance_type", "callback", "verbose", "verbose_interval", "warm_start"}
     settings = {name: value for name, value in parameters.items() if name not in shown and value is not None}
-    yield "settings", ", ".join(f"{name}={_short(value)}" for name, value in settings.items())
+    yield "settings", "  ".join(f"{OPTIONS.get(name, name)} {_short(value)}" for name, value in settings.items())
 
 
 def _seconds(attributes: Mapping[str, Any]) -> str:
@@ -57,8 +60,8 @@ def _seconds(attributes: Mapping[str, Any]) -> str:
 
 
 def _diagnostics(diagnostics: Mapping[str, Any]) -> str:
-    counts = {name: len(diagnostics.get(name) or []) for name in ("restarted", "dropped", "floored")}
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    counts = {words: len(diagnostics.get(name) or []) for name, words in TROUBLES.items()}
+    return ", ".join(f"{number} {words}" for words, number in counts.items() if number)
 
 
 def _short(value: Any) -> str:

@@ -1,12 +1,19 @@
 """Tables of numbers from .npy (memory-mapped) and .csv files, with errors that name file, line and column."""
 
 import csv
+import itertools
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
+from fastem.wording import plural
+
 _NPY = b"\x93NUMPY"
+_MISSING = {"", "na", "n/a", "null", "none", "-", "?", ".", "missing"}
 
 
 def read_table(path: str | os.PathLike) -> np.ndarray:
@@ -46,6 +53,23 @@ def column_names(path: str | os.PathLike) -> list[str] | None:
         return [name.strip() for name in next(rows)]
 
 
+def place(path: str | os.PathLike, row: int, column: int | None = None) -> str:
+    """Where a row and a column, both counted from 0, stand in a file; in a ``.csv`` file by line and name, too."""
+    if not os.fspath(path).lower().endswith(".csv"):
+        spot = f"row {row}" if column is None else f"row {row}, column {column}"
+        return f"{_name(path)}: {spot} (counted from 0)"
+    delimiter, header_lines = _look_at_the_top(path)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        line, fields = next(itertools.islice(_rows(file, delimiter, header_lines), row, None))
+    spot = f"{_name(path)}: row {row} (line {line} of the file)"
+    return spot if column is None else f"{spot}, {_column(column, len(fields), column_names(path))}"
+
+
+def _column(column: int, width: int, names: list[str] | None) -> str:
+    """A column by its name, or by its number from 1, as a person counts who has the file open."""
+    return f"column {names[column]!r}" if names and column < len(names) else f"column {column + 1} of {width}"
+
+
 def read_weights(path: str | os.PathLike) -> np.ndarray:
     """Read one weight a row from a ``.npy`` file with one axis, or a ``.csv`` file with one column."""
     weights = _read(path)
@@ -66,14 +90,29 @@ def _read(path: str | os.PathLike) -> np.ndarray:
     ending = Path(path).suffix.lower()
     if ending not in (".npy", ".csv"):
         raise ValueError(f"{_name(path)}: cannot read {ending or 'a file with no ending'}; give .npy or .csv")
-    return _read_npy(path) if ending == ".npy" else _read_csv(path)
+    return _read_csv(path) if ending == ".csv" else _real(path, _read_npy(path))
+
+
+def _real(path: str | os.PathLike, array: np.ndarray) -> np.ndarray:
+    if array.dtype.names:
+        raise ValueError(
+            f"{_name(path)} holds records with the fields {', '.join(array.dtype.names)}, and a table of numbers was "
+            "wanted; save numpy.lib.recfunctions.structured_to_unstructured(array)"
+        )
+    if array.dtype.kind not in "biuf":
+        kinds = {"c": "complex numbers", "U": "text", "S": "text", "M": "times", "m": "times"}
+        raise ValueError(
+            f"{_name(path)} holds {kinds.get(array.dtype.kind, 'no numbers')} ({array.dtype}), and real numbers were "
+            "wanted; save an array of those"
+        )
+    return array
 
 
 def _two_dimensional(path: str | os.PathLike, X: np.ndarray) -> np.ndarray:
     if X.ndim != 2:
         raise ValueError(
             f"{_name(path)}: wanted a table of rows and columns, and the array has the shape {X.shape}; "
-            "save it with X.reshape(len(X), -1)"
+            "save array.reshape(len(array), -1), or array[:, None] for a single column"
         )
     if X.size == 0:
         raise ValueError(f"{_name(path)} has {X.shape[0]} rows and {X.shape[1]} columns: nothing to read")
@@ -155,19 +194,36 @@ def _is_number(field: str) -> bool:
     return "_" not in field  # Python reads 1_000 as a number, and nobody's table means that
 
 
+def _rows(file: TextIO, delimiter: str, header_lines: int) -> Iterator[tuple[int, list[str]]]:
+    """Lines of a .csv file that are rows, each with its number from 1; the others are its header, or blank."""
+    reader = csv.reader(file, delimiter=delimiter)
+    return ((reader.line_num, fields) for fields in reader if reader.line_num > header_lines and fields)
+
+
 def _raise_at_first_bad_field(path: str | os.PathLike, delimiter: str, header_lines: int) -> None:
-    """Name the line and column of the first field that is no finite number, or the line of another length."""
+    """Name the place of the first field that is no finite number, or the row of another length."""
+    names = column_names(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
         width = None
-        for fields in reader:
-            if reader.line_num <= header_lines or not fields:
-                continue
-            where = f"{_name(path)}, line {reader.line_num}"
-            for column, field in enumerate(fields, 1):
+        for row, (line, fields) in enumerate(_rows(file, delimiter, header_lines)):
+            where = f"{_name(path)}: row {row} (line {line} of the file)"
+            for column, field in enumerate(fields):
                 if not _is_number(field) or not np.isfinite(float(field)):
                     what = repr(field) if field.strip() else "empty"
-                    raise ValueError(f"{where}, column {column}: {what}, where a finite number was wanted")
+                    raise ValueError(
+                        f"{where}, {_column(column, len(fields), names)}: {what}, where a finite number was wanted; "
+                        + _advice(field)
+                    )
             if width not in (None, len(fields)):
-                raise ValueError(f"{where}: {len(fields)} columns, where the lines before have {width}")
+                raise ValueError(f"{where} has {plural(len(fields), 'column')}, where the rows before have {width}")
             width = len(fields)
+
+
+def _advice(field: str) -> str:
+    if re.fullmatch(r"\s*[+-]?\d+,\d*\s*", field):
+        return "write decimals with a point"
+    if len(field.split()) > 1 and all(map(_is_number, field.split())):
+        return "separate columns by commas, semicolons or tabs"
+    if _is_number(field) or field.strip().lower() in _MISSING:
+        return "remove such rows or fill them in"
+    return "remove the column, or the row, or write a number"

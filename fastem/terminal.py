@@ -66,14 +66,19 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[list[str]]:
-    """Show each warning once, as one line on stderr; yields the list of those shown."""
+def warnings_as_lines(
+    reworded: Callable[[str], str] = str, progress: "FitProgress | None" = None
+) -> Iterator[list[str]]:
+    """Show each warning once, as one line on stderr, below the progress so far; yields the list of those shown."""
     shown: list[str] = []
 
     def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-        if str(message) not in shown:
-            shown.append(str(message))
-            say(str(message), label="warning: ", style="yellow", err=True)
+        text = reworded(str(message))
+        if text and text not in shown:
+            shown.append(text)
+            if progress:
+                progress.flush()
+            say(text, label="warning: ", style="yellow", err=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -101,8 +106,14 @@ class FitProgress:
     ) -> None:
         if self._live:
             self._live.stop()
-        if self._last:
+            self._live = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Print the last step if nothing shows it yet."""
+        if self._last and not self._live:
             say(progress_line(self._last), err=True)
+            self._last = None
 
     def __call__(self, progress: "Progress") -> None:
         """Show `progress` if the line before is old enough."""
@@ -111,20 +122,19 @@ class FitProgress:
         if now - self._shown_at < (_SECONDS_LIVE if self._live else _SECONDS_PLAIN):
             return
         self._shown_at = now
-        line = progress_line(progress)
         if self._live:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(Text(progress_line(progress), no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            say(line, err=True)
-            self._last = None
+            self.flush()
 
 
 def progress_line(progress: "Progress") -> str:
-    """Iteration, mean log-likelihood, predicted remaining gain and speed, in columns of constant width."""
+    """Iteration, mean log-likelihood, predicted remaining gain and speed: 80 columns, of which few move."""
     mean = progress.log_likelihood / progress.weight
+    gain = f"{progress.remaining:7.1e}" if progress.remaining < float("inf") else "unknown"
     return (
-        f"iteration {progress.n_iter:4d}   log-likelihood {mean:.6f} per row   "
-        f"still to gain {progress.remaining:8.1e}   {count(progress.rows_per_second)} rows/s"
+        f"iteration {progress.n_iter:4d}  log-likelihood {mean:.6f} per row  "
+        f"to gain {gain}  {count(progress.rows_per_second)} rows/s"
     )
 
 

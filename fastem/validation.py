@@ -1,25 +1,34 @@
 """Arrays and weights, and what a person is told when they are not what they should be."""
 
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from fastem.columns import DataTypeError, check_numeric, check_unmasked
+from fastem.wording import listed, plural
+
 BLOCK = 1 << 20
 """Numbers looked at at a time, so that no temporary grows with the data."""
 
 
-class DataTypeError(TypeError, ValueError):
-    """Data of a type that holds no numbers, or not densely; scikit-learn's checks want a TypeError."""
+class RowError(ValueError):
+    """What is wrong with a row of X or of its weights; the attributes are for those who number rows in another way."""
 
-
-_ADVICE = "Give X as a dense table of real numbers with one row an observation and the columns that were fitted."
+    def __init__(self, message: str, row: int = 0, column: int | None = None, value: float = np.nan):
+        super().__init__(message)
+        self.row, self.column, self.value = row, column, value
 
 
 def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """X as a C-contiguous float32 or float64 array of finite numbers; not copied if it is one."""
+    check_numeric(X)
+    check_unmasked("X", X)
     try:
         X = validate_data(
             estimator,
@@ -30,12 +39,40 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
             ensure_all_finite=False,
             ensure_min_samples=1,
         )
-    except ValueError as error:
-        raise ValueError(f"{error}\n{_ADVICE}") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(_helpful(str(error), X)) from error
     except TypeError as error:
-        raise DataTypeError(f"{error}\n{_ADVICE}") from error
-    check_finite(X)
+        raise DataTypeError(_helpful(str(error), X)) from error
+    check_finite(X, getattr(estimator, "feature_names_in_", None))
     return X
+
+
+# What to try, by words in scikit-learn's and NumPy's messages; those that are not here say it themselves.
+_ADVICE = {
+    "features as input": "Give the columns that the model was fitted on",
+    "feature names should match": "Give the columns of the fit in their order: X[model.feature_names_in_]",
+    "0 sample(s)": "Give at least one row",
+    "0 feature(s)": "Give at least one column",
+    "Found array with dim": "Reshape it: X.reshape(len(X), -1)",
+    "could not convert": "Convert text to numbers first, or leave it out",
+    "float() argument must be": "Give an array, a list of rows or a frame of numbers",
+    "inhomogeneous": "Give rows of equal length",
+    "too large to convert": "Give numbers below 1.8e308, or scale the data down",
+}
+
+
+def _helpful(message: str, X: Any) -> str:
+    """scikit-learn's message with what to try, and without a copy of the data in it."""
+    if message.startswith("Expected 2D array"):
+        given = (
+            f"1D array instead: X has shape {np.shape(X)}" if np.ndim(X) else f"scalar instead: X is {reprlib.repr(X)}"
+        )
+        return (
+            f"Expected 2D array, got {given}; rows and columns are wanted. "
+            "Reshape your data: X.reshape(-1, 1) if it is one column, X.reshape(1, -1) if it is one row"
+        )
+    advice = [text for words, text in _ADVICE.items() if words in message]
+    return ". ".join([message.rstrip().rstrip("."), *advice])
 
 
 def _blocks(n: int, d: int) -> Iterator[slice]:
@@ -44,8 +81,8 @@ def _blocks(n: int, d: int) -> Iterator[slice]:
         yield slice(first, first + rows)
 
 
-def check_finite(X: np.ndarray) -> None:
-    """`ValueError` that names the first rows with NaN or infinity."""
+def check_finite(X: np.ndarray, names: Any = None) -> None:
+    """`RowError` that names the first rows with NaN or infinity."""
     bad: list[int] = []
     for rows in _blocks(*X.shape):
         block = X[rows]
@@ -56,13 +93,45 @@ def check_finite(X: np.ndarray) -> None:
         if len(bad) > 5:
             break
     if bad:
-        more = ", ..." if len(bad) > 5 else ""
-        what = "NaN" if np.isnan(X[bad[:5]]).any() else "infinity"
-        raise ValueError(
-            f"X contains NaN or infinity: {what} in row(s) {', '.join(map(str, bad[:5]))}{more}; finite numbers are "
-            "wanted. Drop these rows (X[np.isfinite(X).all(axis=1)]) or fill them in first, e.g. with "
-            "sklearn.impute.SimpleImputer"
+        row = int(bad[0])
+        column = int(np.flatnonzero(~np.isfinite(X[row]))[0])
+        what = "NaN" if np.isnan(X[row, column]) else "infinity"
+        first = f"column {column if names is None else repr(names[column])}"
+        raise RowError(
+            f"X contains NaN or infinity: {what} in {listed(bad, 'row')} ({first}{' first' if len(bad) > 1 else ''}); "
+            "finite numbers are wanted. Drop these rows (X[np.isfinite(X).all(axis=1)]) or fill them in first, e.g. "
+            "with sklearn.impute.SimpleImputer",
+            row,
+            column,
+            float(X[row, column]),
         )
+
+
+def check_number(name: str, value: Any, kind: Any, least: float, example: Any) -> None:
+    """`ValueError` where a parameter is no number of a kind (`Integral` or `Real`), or less than `least`."""
+    if not isinstance(value, kind) or isinstance(value, bool) or not value >= least or value == float("inf"):
+        noun = "a whole number" if kind is Integral else "a number"
+        raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted: try {name}={example!r}")
+
+
+def check_numbers(estimator: Any, kind: Any, least: Mapping[str, float]) -> None:
+    """`check_number` of parameters of an estimator by name; their defaults are the examples."""
+    defaults = signature(type(estimator)).parameters
+    for name, smallest in least.items():
+        example = defaults[name].default if name in defaults else smallest
+        check_number(name, getattr(estimator, name), kind, smallest, example)
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """`ValueError` where a parameter is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted: choose one")
+
+
+def check_verbose(verbose: Any, interval: Any) -> None:
+    """Verbosity: a bool, or how much to print; and iterations between lines."""
+    check_number("verbose", int(verbose) if isinstance(verbose, bool) else verbose, Integral, 0, 1)
+    check_number("verbose_interval", interval, Integral, 1, 10)
 
 
 def check_seed(random_state: Any) -> np.random.RandomState:
@@ -71,8 +140,24 @@ def check_seed(random_state: Any) -> np.random.RandomState:
         return check_random_state(random_state)
     except ValueError as error:
         raise ValueError(
-            f"random_state is {random_state!r}; an int, a RandomState or None is wanted: use one"
+            f"random_state is {random_state!r}; a whole number from 0 to {2**32 - 1}, a numpy RandomState, or None for "
+            "another result in every fit, is wanted: try random_state=0"
         ) from error
+
+
+def check_reg_covar(reg_covar: float, mean: np.ndarray, covariance: np.ndarray, names: Any) -> str:
+    """What to warn of where `reg_covar` exceeds the variance of columns that are not constant; else nothing."""
+    variance = np.diagonal(covariance)
+    constant = variance <= (1e-9 * mean) ** 2
+    small = np.flatnonzero((variance < reg_covar) & ~constant)
+    if not small.size:
+        return ""
+    called = [j if names is None else repr(names[j]) for j in small]
+    return (
+        f"reg_covar is {reg_covar:g}, more than the whole variance of {listed(called, 'column')} "
+        f"({variance[small[0]]:.2g} in column {called[0]}): the fit sees little of what varies there. Lower reg_covar, "
+        "or scale the data up, e.g. with sklearn.preprocessing.StandardScaler"
+    )
 
 
 def distinct_rows(X: np.ndarray, enough: int) -> int:
@@ -89,6 +174,7 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     """Weights (n,) in float64, finite, at least 0 and not all 0; None stays None."""
     if sample_weight is None:
         return None
+    check_unmasked("sample_weight", sample_weight)
     given = np.asarray(sample_weight)
     if np.iscomplexobj(given) or given.dtype == object:
         raise ValueError(f"sample_weight has dtype {given.dtype}; real numbers are wanted. Convert it to float")
@@ -99,29 +185,33 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
             f"sample_weight has dtype {given.dtype}; real numbers are wanted. Convert it to float"
         ) from error
     if weight.shape != (n,):
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}; ({n},) is wanted: one weight for each row of X. Give as many"
-        )
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-        raise ValueError(
-            f"sample_weight is {_spell(weight[bad[0]])} in row {bad[0]} ({len(bad)}); finite weights >= 0 "
-            "are wanted. Give 0 to rows that should not count"
+        raise ValueError(f"sample_weight has shape {weight.shape}; ({n},) is wanted. Give one weight for each row of X")
+    bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if bad.size:
+        more = f" (and wrong in {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise RowError(
+            f"sample_weight is {_spell(weight[bad[0]])} in row {bad[0]}{more}; finite weights of at least 0 are "
+            "wanted. Give 0 to rows that should not count",
+            int(bad[0]),
+            value=float(weight[bad[0]]),
         )
     if not weight.any():
-        raise ValueError("sample_weight is zero in every row; a positive one is wanted. Leave it out for ones")
+        raise ValueError(
+            "sample_weight is zero in every row; a positive one is wanted. Leave it out to count all rows alike"
+        )
     return np.ascontiguousarray(weight)
 
 
 def check_enough_rows(n: int, sample_weight: np.ndarray | None, n_components: int) -> None:
     """`ValueError` where there are fewer rows, or rows of positive weight, than components."""
-    rows, kind = n, "row(s)"
+    rows, given = n, plural(n, "row")
     if sample_weight is not None:
-        rows, kind = int(np.count_nonzero(sample_weight)), "row(s) of positive weight"
+        rows = int(np.count_nonzero(sample_weight))
+        given = f"{plural(rows, 'row')} of positive weight"
     if rows < n_components:
         raise ValueError(
-            f"X has {rows} {kind} and n_components is {n_components}; at least one row for each component is wanted. "
-            f"Expected n_samples >= n_components: use n_components <= {rows} or give more rows"
+            f"X has {given} and n_components is {n_components}; at least one row for each component is wanted. "
+            f"Use n_components <= {rows}, or give more rows"
         )
 
 

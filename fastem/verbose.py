@@ -1,19 +1,70 @@
-"""The lines that `verbose` prints."""
+"""What a person is told of a fit: the lines that `verbose` prints, and how it ended."""
 
 from typing import Any
 
 from fastem.engine.monitor import Progress
+from fastem.wording import plural
+
+ENDINGS = {
+    "converged": "converged",
+    "max_iter": "stopped at the limit of iterations",
+    "max_time": "stopped at the limit of time",
+    "callback": "stopped by the callback",
+    "interrupted": "interrupted",
+    "decreased": "stopped where the log-likelihood fell",
+    "not_finite": "stopped where the log-likelihood was not finite",
+}
+GO_ON = "go on from here with warm_start=True"
+ADVICE = {
+    "max_iter": f"increase max_iter, or tol (the predicted remaining gain), or {GO_ON}",
+    "max_time": f"increase max_time, or {GO_ON}",
+    "callback": GO_ON,
+    "interrupted": GO_ON,
+    "decreased": "the numbers lose too many digits: bring the columns to like scales (StandardScaler), or use float64",
+    "not_finite": "scale the data down: their squares overflow",
+}
+TROUBLES = {"restarted": "restarted", "dropped": "dropped", "floored": "kept at the least variance"}
 
 
 def reporting(estimator: Any) -> Any:
-    """The estimator's callback, which with `verbose` prints a line every `verbose_interval` iterations first."""
+    """The estimator's callback, which with `verbose` prints the first iteration and every `verbose_interval`-th."""
     if not estimator.verbose:
         return estimator.callback
 
     def report(progress: Progress) -> Any:
-        if progress.n_iter % max(1, estimator.verbose_interval) == 0:
+        if progress.n_iter == 1 or progress.n_iter % estimator.verbose_interval == 0:
             mean = progress.log_likelihood / progress.weight
-            print(f"iteration {progress.n_iter}: log-likelihood {mean:.6f}, still to gain {progress.remaining:.2g}")
+            line = f"iteration {progress.n_iter}: log-likelihood {mean:.6f}, {still_to_gain(progress.remaining)}"
+            if estimator.verbose > 1:
+                line += f", {progress.seconds:.2f} s, {progress.rows_per_second:.3g} rows/s"
+            print(line)
         return estimator.callback(progress) if estimator.callback else None
 
     return report
+
+
+def report_ending(estimator: Any) -> None:
+    """With `verbose`, a line that says how the fit ended."""
+    if estimator.verbose:
+        after = plural(estimator.n_iter_, "iteration")
+        print(f"{ENDINGS[estimator.stop_reason_]} after {after}: log-likelihood {estimator.lower_bound_:.6f}")
+
+
+def warning_of_ending(estimator: Any) -> str:
+    """What to warn of after a fit: collapsed components, and no convergence; nothing where all went well."""
+    parts = []
+    counts = {words: len(estimator.diagnostics_[name]) for name, words in TROUBLES.items()}
+    if any(counts.values()):
+        found = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
+        parts.append(f"components collapsed ({found}; see diagnostics_): use fewer components or a larger reg_covar")
+    if not estimator.converged_:
+        parts.append(
+            f"the fit did not converge: stop_reason_ is {estimator.stop_reason_!r} after "
+            f"{plural(estimator.n_iter_, 'iteration')}; {ADVICE[estimator.stop_reason_]}"
+        )
+    return "; ".join(parts)
+
+
+def still_to_gain(remaining: float) -> str:
+    """The predicted remaining gain, in words; the first iterations predict none."""
+    return f"still to gain {remaining:.2g}" if remaining < float("inf") else "still to gain: unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import cases
 import numpy as np
+import pandas as pd
 import pytest
 import reference
 from cases import OVERLAPPING, SEPARATED, fit, fitted, starting_from
@@ -16,6 +18,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 import fastem
+from fastem.validation import RowError
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((40, 2))
@@ -66,6 +69,12 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     # A ValueError here, and for check_estimator's check_dtype_object a TypeError as well.
     "objects": (lambda: mixture().fit(np.array([[{}, {}]] * 9, dtype=object)), ["dict", "number"]),
     "sparse": (lambda: mixture().fit(csr_array(X)), ["[Ss]parse", "dense"]),
+    "masked": (lambda: mixture().fit(np.ma.masked_greater(X, 2)), ["masked", r"row \d+, column \d", "filled"]),
+    "masked weights": (weighted(np.ma.masked_less(np.r_[ones[1:], 0], 1)), ["sample_weight", "masked", "row 39"]),
+    "times": (lambda: mixture().fit(np.full((9, 2), np.datetime64("2020-01-01"))), ["datetime64"]),
+    "records": (lambda: mixture().fit(np.zeros(9, [("a", float), ("b", float)])), ["fields a, b"]),
+    "rows of several lengths": (lambda: mixture().fit([[1, 2], [3]]), ["inhomogeneous", "equal length"]),
+    "numbers too large": (lambda: mixture().fit([[10**400, 1], [2, 3]]), ["too large"]),
     "words": (lambda: mixture().fit([["a", "b"], ["c", "d"]]), ["numeric|float|number|str"]),
     "negative weights": (weighted(-ones), ["sample_weight", "negative|-1"]),
     "one negative weight": (weighted(np.r_[ones[:-1], -0.5]), ["sample_weight", r"-0\.5|\b39\b"]),
@@ -125,6 +134,7 @@ def test_bad_data_get_a_value_error_that_helps(name: str) -> None:
     for word in words:
         assert re.search(word, message), f"{word!r} is not in: {message}"
     assert ADVICE.search(message), f"nothing to try in: {message}"
+    assert len(message) < 400, "the data are in the message"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,12 @@ def test_bad_data_get_a_value_error_that_helps(name: str) -> None:
         ("n_jobs", 0, "None"),
         ("max_time", -1.0, "at least 0"),
         ("callback", 3, "function"),
-        ("random_state", "seed", "int|whole number"),
+        ("random_state", "seed", "whole number from 0 to 4294967295.*try random_state=0"),
+        ("random_state", -1, "whole number from 0 to 4294967295"),
+        ("verbose", -1, "at least 0"),
+        ("verbose", 1.5, "whole number"),
+        ("verbose_interval", 0, "at least 1"),
+        ("max_time", "1", "try max_time=None"),
     ],
 )
 def test_bad_parameters_are_told_in_fit(option: str, value: Any, wanted: str) -> None:
@@ -153,9 +168,29 @@ def test_bad_parameters_are_told_in_fit(option: str, value: Any, wanted: str) ->
     assert option in message and repr(value) in message and re.search(wanted, message), message
 
 
-def test_at_least_one_row_is_sampled() -> None:
-    with pytest.raises(ValueError, match="n_samples.*0.*at least 1"):
-        fit(mixture(), X).sample(0)
+@pytest.mark.parametrize("n_samples", [0, -1, 2.5, True, "3", None])
+def test_a_positive_number_of_rows_is_sampled(n_samples: Any) -> None:
+    with pytest.raises(ValueError, match=f"n_samples is {n_samples!r}; a whole number of at least 1 .* try"):
+        fit(mixture(), X).sample(n_samples)
+
+
+def test_errors_of_rows_reach_other_processes_whole() -> None:
+    error = pickle.loads(pickle.dumps(RowError("row 3", 3, 1, np.inf)))
+    assert (str(error), error.row, error.column, error.value) == ("row 3", 3, 1, np.inf)
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b", "c"]])
+def test_a_ridge_above_the_variances_is_a_warning(names: list[str] | None) -> None:
+    rows = np.column_stack([X, 1e-3 * X[:, :1]])
+    data = rows if names is None else pd.DataFrame(rows, columns=names)
+    called = "2" if names is None else "'c'"
+    with pytest.warns(UserWarning) as caught:
+        mixture(reg_covar=1e-2).fit(data)
+    (message,) = [str(warning.message) for warning in caught if "reg_covar" in str(warning.message)]
+    assert re.match(rf"reg_covar is 0.01, more than the whole variance of column {called} \(\S+ in", message), message
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mixture(reg_covar=1e-2).fit(np.column_stack([X, np.full(40, 7.0)]))  # constant: nothing varies there
 
 
 @pytest.mark.parametrize("method", "predict predict_proba score_samples score bic aic icl".split())
@@ -225,9 +260,10 @@ def test_equal_rows_are_survived(kind: str, reg_covar: float) -> None:
 @starts
 def test_more_components_than_distinct_rows_is_a_warning(kind: str, init_params: str) -> None:
     rows = np.repeat(X[:2], 6, axis=0)
-    with pytest.warns(UserWarning, match="distinct"):
+    with pytest.warns(UserWarning, match="X has 2 distinct rows") as caught:
         estimator = mixture(4, covariance_type=kind, init_params=init_params).fit(rows)
     assert_sound(estimator, rows)
+    assert not any("clusters" in str(warning.message) for warning in caught), "scikit-learn's words of the same"
 
 
 @kinds

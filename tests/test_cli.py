@@ -74,7 +74,7 @@ def test_fit_says_what_it_does(folder):
     out, err = (folder / "said.txt").read_text().split("---")
     assert "converged after" in out and "model saved as model.npz" in out
     last = err.strip().splitlines()[-1]
-    assert re.match(r"iteration +\d+ +log-likelihood -?\d+\.\d{6} per row +still to gain .*rows/s$", last)
+    assert re.match(r"iteration +\d+ +log-likelihood -?\d+\.\d{6} per row +to gain .*rows/s$", last)
 
 
 def test_fit_is_the_estimators_fit(folder):
@@ -172,7 +172,7 @@ def test_predict_refuses_before_it_writes(run, here):
     before = sorted(os.listdir())
     predict = ["predict", "model.npz"]
     assert_one_error(run(*predict, "three.npy", "-o", "new.npy"), "three.npy has 3 columns", "fitted on 2")
-    assert_one_error(run(*predict, "nan.npy", "-o", "new.npy"), "nan in row 2345, column 1")
+    assert_one_error(run(*predict, "nan.npy", "-o", "new.npy"), "nan.npy: row 2345, column 1 (counted from 0): nan")
     assert_one_error(run(*predict, "x.npy", "-o", "x.npy"), "x.npy: it is also a file to read")
     assert_one_error(run(*predict, "x.npy", "-o", "../" + here.name + "/x.npy"), "also a file to read")
     assert_one_error(run(*predict, "x.npy", "-o", "model.npz"), "must end in .npy")
@@ -190,7 +190,7 @@ def test_columns_in_another_order_are_refused(run, here, tmp_path):
     swapped = tmp_path / "swapped.csv"
     swapped.write_text("width,length\n1,2\n3,4\n")
     wrong = run("predict", tmp_path / "named.npz", swapped, "--out", tmp_path / "labels.npy")
-    assert_one_error(wrong, "width, length", "length, width", "order")
+    assert_one_error(wrong, "column 1 of", "swapped.csv is 'width'", "named.npz was fitted on 'length'", "order")
     code, _, err = run("predict", tmp_path / "named.npz", "x.csv", "--out", tmp_path / "labels.npy")
     assert (code, err) == (0, "")
 
@@ -247,14 +247,17 @@ def test_wrong_files(run, tmp_path):
     np.save("few.npy", np.zeros((2, 2)))
     np.save("complex.npy", data(50) * 1j)
     np.save("weights.npy", np.ones(7))
+    np.savetxt("minus.csv", np.r_[1.0, -2.0, np.ones(2998)], header="weight", comments="")
     fit = ["fit", "--out", tmp_path / "new.npz", "-k", 3]
     assert_one_error(run(*fit, "none.npy"), "none.npy", "No such file")
     assert_one_error(run(*fit, "x.parquet"), "cannot read .parquet")
-    assert_one_error(run(*fit, "words.csv"), "words.csv, line 2, column 2: 'x'")
-    assert_one_error(run(*fit, "nan.npy"), "NaN")
-    assert_one_error(run(*fit, "few.npy"), "2", "3")
-    assert_one_error(run(*fit, "complex.npy"), "omplex")
-    assert_one_error(run(*fit, "x.npy", "--weights", "weights.npy"), "weight", "7")
+    assert_one_error(run(*fit, "words.csv"), "words.csv: row 1 (line 2 of the file), column 2 of 2: 'x'")
+    assert_one_error(run(*fit, "nan.npy"), "nan.npy: row 0, column 1 (counted from 0): nan, where a finite number")
+    assert_one_error(run(*fit, "few.npy"), "few.npy has 2 rows and --components is 3", "Use --components <= 2")
+    assert_one_error(run(*fit, "complex.npy"), "complex.npy holds complex numbers (complex128)")
+    assert_one_error(run(*fit, "x.npy", "--weights", "weights.npy"), "weights.npy has 7 weights, and x.npy has 3000")
+    assert_one_error(run(*fit, "x.npy", "--weights", "minus.csv"), "minus.csv: row 1 (line 3 of the file): -2, where")
+    assert_one_error(run("score", "model.npz", "x.npy", "--weights", "minus.csv"), "minus.csv: row 1 (line 3")
     assert_one_error(run(*fit, "x.npy", "--weights", "x.npy"), "one weight a row")
     assert not list(tmp_path.iterdir())
     for command in (["info"], ["score"], ["predict", "-o", "new.npy"]):
@@ -262,6 +265,12 @@ def test_wrong_files(run, tmp_path):
         assert_one_error(run(*command, "none.npz", *rest), "none.npz", "No such file")
         assert_one_error(run(*command, "x.npy", *rest), "x.npy is a single array")
     assert_one_error(run("score", "model.npz", "few.csv"), "few.csv", "No such file")
+
+
+def test_a_ridge_above_the_variances_is_a_line(folder, tmp_path):
+    done = shell("fit", "x.npy", "-k", 2, "-o", tmp_path / "m.npz", "--reg-covar", 1e3, "-q", cwd=folder)
+    assert done.stderr.startswith("warning: --reg-covar is 1000, more than the whole variance of columns 0, 1 (")
+    assert done.stderr.count("\n") == 1 and "sklearn" not in done.stderr
 
 
 def test_outputs_that_cannot_be_written(run, tmp_path):
@@ -279,6 +288,7 @@ def test_wrong_usage(run):
         ["fit", "x.npy"],
         ["fit", "x.npy", "-k", 0, "-o", "m.npz"],
         ["fit", "x.npy", "-k", 2, "-o", "m.npz", "--covariance", "round"],
+        ["fit", "x.npy", "-k", 2, "-o", "m.npz", "--seed", 2**32],
         ["frobnicate"],
         ["predict", "model.npz"],
     ):

@@ -1,5 +1,6 @@
 """A saved model comes back bit for bit; whatever else is given to load is refused, and nothing in it runs."""
 
+import errno
 import io
 import json
 import os
@@ -225,6 +226,31 @@ def test_files_given_by_mistake(tmp_path):
         load(tmp_path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("path", [3, None, True, b"model.npz", ["model.npz"]])
+def test_what_is_no_path(model, path):
+    for act in (load, model.save):
+        with pytest.raises(TypeError, match="the name of a file is wanted, such as 'model.npz'"):
+            act(path)
+
+
+def test_an_empty_name(model):
+    for act in (load, model.save):
+        with pytest.raises(ValueError, match="name of the file is empty"):
+            act("")
+
+
+def test_a_full_disk_is_told_with_the_name(saved, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    before = saved.read_bytes()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        save(load(saved), saved)
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(saved)
+    assert saved.read_bytes() == before and os.listdir(saved.parent) == [saved.name]
 
 
 def test_read_makes_no_estimator(saved, model):

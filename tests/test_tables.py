@@ -1,9 +1,11 @@
 """Tables are read exactly, and what is wrong with one is told by file, line and column."""
 
+import re
+
 import numpy as np
 import pytest
 
-from fastem.tables import read_table, read_weights
+from fastem.tables import place, read_table, read_weights
 
 ROWS = np.array([[1.5, -2.0, 3e8], [0.1, 1e-300, 7.0]])
 
@@ -39,18 +41,21 @@ def test_a_column_and_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2\n3,x\n", r"x\.csv, line 2, column 2: 'x', where a finite number was wanted"),
-        ("1,x\n3,4\n", r"line 1, column 2: 'x'"),
-        ("a,b\n1,2\n\n3,\n", r"line 4, column 2: empty"),
-        ("a,b\n1,2\n3,nan\n", r"line 3, column 2: 'nan'"),
-        ("1,2\n3,-inf\n", r"line 2, column 2: '-inf'"),
-        ("1,1_000\n", r"line 1, column 2: '1_000'"),
-        ("1,2\n3,4,5\n", r"line 2: 3 columns, where the lines before have 2"),
-        ("a,b\n1,2\n3\n", r"line 3: 1 columns, where the lines before have 2"),
-        ("1 2\n3 4\n", r"line 2, column 1: '3 4'"),
-        ("1;2,5\n", r"line 1, column 2: '2,5'"),
-        ("#x,y\n1,2\n#3,4\n", r"line 3, column 1: '#3'"),
-        (",\n,\n", r"line 1, column 1: empty"),
+        (
+            "1,2\n3,x\n",
+            r"x\.csv: row 1 \(line 2 of the file\), column 2 of 2: 'x', where a finite number was wanted; remove the",
+        ),
+        ("1,x\n3,4\n", r"row 0 \(line 1 of the file\), column 2 of 2: 'x'"),
+        ("a,b\n1,2\n\n3,\n", r"row 1 \(line 4 of the file\), column 'b': empty, .* fill them in"),
+        ("a,b\n1,2\n3,nan\n", r"row 1 \(line 3 of the file\), column 'b': 'nan', .* fill them in"),
+        ("1,2\n3,-inf\n", r"line 2 of the file\), column 2 of 2: '-inf'"),
+        ("1,1_000\n", r"line 1 of the file\), column 2 of 2: '1_000'"),
+        ("1,2\n3,4,5\n", r"line 2 of the file\) has 3 columns, where the rows before have 2"),
+        ("a,b\n1,2\n3\n", r"line 3 of the file\) has 1 column, where the rows before have 2"),
+        ("1 2\n3 4\n", r"row 0 \(line 2 of the file\), column '1 2': '3 4', .* separate columns by commas"),
+        ("1;2,5\n", r"column 2 of 2: '2,5', .* write decimals with a point"),
+        ("#x,y\n1,2\n#3,4\n", r"row 1 \(line 3 of the file\), column '#x': '#3'"),
+        (",\n,\n", r"line 1 of the file\), column 1 of 2: empty"),
         ("a,b\n", "column names and no rows"),
         ("", "is empty"),
         ("\n \n", "is empty"),
@@ -87,6 +92,10 @@ def test_npy_is_mapped_and_keeps_its_type(tmp_path):
         (np.array(1.0), r"shape \(\)"),
         (np.zeros((0, 3)), "0 rows and 3 columns"),
         (np.zeros((3, 0)), "3 rows and 0 columns"),
+        (np.ones((2, 2)) * 1j, r"holds complex numbers \(complex128\)"),
+        (np.array([["1", "2"]]), r"holds text \(<U1\)"),
+        (np.zeros((2, 1), "M8[s]"), r"holds times \(datetime64\[s\]\)"),
+        (np.zeros(3, [("a", float), ("b", int)]), "records with the fields a, b"),
         (np.array([[1, "a"]], dtype=object), "Python objects, which may run code"),
     ],
 )
@@ -129,3 +138,14 @@ def test_weights(tmp_path):
     np.save(tmp_path / "w.npy", ROWS)
     with pytest.raises(ValueError, match=r"one weight a row, and its shape is \(2, 3\)"):
         read_weights(tmp_path / "w.npy")
+
+
+def test_places_count_the_rows_that_are_read(tmp_path):
+    path = written(tmp_path, 'length,"width, cm"\n\n1,2\n\n3,4\n5,6\n')
+    X = read_table(path)
+    lines = path.read_text().splitlines()
+    for row, x in enumerate(X):
+        line = int(re.search(r"line (\d+) of the file", place(path, row))[1])
+        assert lines[line - 1] == ",".join(f"{value:g}" for value in x)
+    assert place(path, 1, 1) == f"{path}: row 1 (line 5 of the file), column 'width, cm'"
+    assert place("x.npy", 1, 1) == "x.npy: row 1, column 1 (counted from 0)"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem.terminal import FitProgress, count
+from fastem.terminal import FitProgress, count, warnings_as_lines
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fastem.__file__).parents[1])}
 FASTEM = [sys.executable, "-m", "fastem.cli"]
@@ -61,7 +62,7 @@ def test_ctrl_c_saves_the_model(endless, tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert re.search(r"^interrupted after \d+ iterations .*; model saved as .*m\.npz$", err, re.M), err
+    assert re.search(r"^interrupted after \d+ iterations? .*; model saved as .*m\.npz$", err, re.M), err
     assert "Traceback" not in err
     model = fastem.load(out)
     assert model.stop_reason_ == "interrupted" and not model.converged_ and model.n_iter_ >= 1
@@ -107,8 +108,26 @@ def test_plain_lines_are_few(capfd):
             progress(Step(n_iter))
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert lines[0] == "iteration    1   log-likelihood -2.000000 per row   still to gain      inf   1.23 M rows/s"
+    assert lines[0] == "iteration    1  log-likelihood -2.000000 per row  to gain unknown  1.23 M rows/s"
+    assert len(lines[0]) <= 80
     assert lines[1].startswith("iteration   49 ")
+
+
+def test_a_warning_stands_below_the_progress_before_it(capfd):
+    with FitProgress() as progress, warnings_as_lines(str.upper, progress) as shown:
+        for n_iter in (1, 2):
+            progress(Step(n_iter))
+        for _ in range(2):
+            warnings.warn("careful", UserWarning, stacklevel=1)
+        progress(Step(3))
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split("  log")[0] for line in lines] == [
+        "iteration    1",
+        "iteration    2",
+        "warning: CAREFUL",
+        "iteration    3",
+    ]
+    assert shown == ["CAREFUL"]
 
 
 class Step:

@@ -1,0 +1,79 @@
+"""What kinds of data hold no numbers, told by column: scikit-learn and NumPy only say that a conversion failed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+
+class DataTypeError(TypeError, ValueError):
+    """Data of a type that holds no numbers, or not densely; scikit-learn's checks want a TypeError."""
+
+
+def check_unmasked(name: str, array: Any) -> None:
+    """`ValueError` where a masked array has entries masked: their values are still there, and would be taken."""
+    if not isinstance(array, np.ma.MaskedArray) or not np.ma.is_masked(array):
+        return
+    places = np.argwhere(np.ma.getmaskarray(array))
+    at = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), places[0]))
+    dropped = "" if array.ndim < 2 else f", or drop their rows ({name}[~{name}.mask.any(axis=1)])"
+    raise ValueError(
+        f"{name} is a masked array with {len(places)} of its {array.size} values masked, the first in {at}; values "
+        f"without gaps are wanted. Fill them in ({name}.filled(value)){dropped}"
+    )
+
+
+def check_numeric(X: Any) -> None:
+    """`DataTypeError` that names the dtype, or a frame's columns, that are no real numbers."""
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        _check_frame(X)
+        return
+    dtype = getattr(X, "dtype", None)
+    if not isinstance(dtype, np.dtype):
+        return
+    if dtype.kind == "c":
+        raise DataTypeError(
+            f"Complex data not supported: X has dtype {dtype}. Give real and imaginary parts as columns of their own"
+        )
+    if dtype.kind in "mM":
+        raise DataTypeError(
+            f"X has dtype {dtype}, where numbers are wanted. Convert times first, e.g. to days since the first: "
+            "(X - X.min()) / np.timedelta64(1, 'D')"
+        )
+    if dtype.names:
+        raise DataTypeError(
+            f"X is an array of records with the fields {', '.join(dtype.names)}, where a table of numbers is wanted. "
+            "Use numpy.lib.recfunctions.structured_to_unstructured(X)"
+        )
+
+
+def _check_frame(X: Any) -> None:
+    wrong = [f"{name!r} ({dtype})" for name, dtype in _columns_without_numbers(X)]
+    if wrong:
+        more = ", ..." if len(wrong) > 10 else ""
+        raise DataTypeError(
+            f"X has columns that hold no real numbers: {', '.join(wrong[:10])}{more}. Leave them out, or convert them "
+            "first: categories to one column of 0 and 1 each, dates to days since a day"
+        )
+
+
+def _columns_without_numbers(X: Any) -> Iterator[tuple[Any, Any]]:
+    for j, (name, dtype) in enumerate(zip(X.columns, X.dtypes)):
+        kind = getattr(dtype, "kind", None)
+        if kind is None:  # polars
+            numeric = dtype.is_numeric() or str(dtype) == "Boolean"
+        elif kind in "OUST" and not hasattr(dtype, "categories"):
+            numeric = _converts(X.iloc[:, j])
+        else:
+            numeric = kind in "biuf"
+        if not numeric:
+            yield name, dtype
+
+
+def _converts(column: Any) -> bool:
+    """Whether objects or texts are numbers all the same, or missing."""
+    try:
+        column.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

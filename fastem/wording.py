@@ -1,0 +1,15 @@
+"""Small words that messages share."""
+
+from collections.abc import Collection
+from typing import Any
+
+
+def plural(number: int, noun: str) -> str:
+    """Return the number and the noun: 1 row, 2 rows."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(items: Collection[Any], noun: str, most: int = 5) -> str:
+    """Return the noun and the first few items: row 3; rows 1, 2, 5; rows 0, 1, 2, 3, 4, ..."""
+    shown = ", ".join(str(item) for item, _ in zip(items, range(most)))
+    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{', ...' if len(items) > most else ''}"

@@ -1,0 +1,63 @@
+"""Frames and masked arrays: what holds no numbers is named by its column, and what holds them is taken."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from cases import fit
+
+import fastem
+
+X = np.random.default_rng(11).standard_normal((40, 2))
+
+
+def mixture() -> fastem.GaussianMixture:
+    return fastem.GaussianMixture(2, random_state=0)
+
+
+def test_a_masked_array_without_masked_values_is_an_array() -> None:
+    plain = fit(mixture(), X)
+    masked = fit(mixture(), np.ma.array(X, mask=False), sample_weight=np.ma.array(np.ones(40)))
+    np.testing.assert_array_equal(masked.means_, plain.means_)
+
+
+FRAME = pd.DataFrame(X, columns=["a", "b"])
+COLUMNS = {  # a third column, and the words for it
+    "categories": (pd.Categorical(["u", "v"] * 20), r"'c' \(category\)"),
+    "numbered categories": (pd.Categorical([1, 2] * 20), r"'c' \(category\)"),
+    "dates": (pd.date_range("2020", periods=40), r"'c' \(datetime64"),
+    "dates of a zone": (pd.date_range("2020", periods=40, tz="UTC"), r"'c' \(datetime64"),
+    "spans": (pd.to_timedelta(np.arange(40), unit="s"), r"'c' \(timedelta64"),
+    "text": (["x"] * 40, r"'c' \((str|object)"),
+    "some text": (pd.Series([1, "q"] * 20, dtype=object), r"'c' \(object\)"),
+    "complex": ([1j] * 40, r"'c' \(complex128\)"),
+    "missing": (pd.array([1, None] * 20, dtype="Int64"), r"NaN in rows 1, 3, 5, 7, 9, \.\.\. \(column 'c' first\)"),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_frames_are_named(name: str) -> None:
+    column, words = COLUMNS[name]
+    with pytest.raises(ValueError, match=words) as caught:
+        mixture().fit(FRAME.assign(c=column))
+    assert "Leave them out" in str(caught.value) or "Drop these rows" in str(caught.value)
+
+
+@pytest.mark.parametrize("column", [pd.array([1.0, 2.0] * 20, dtype="Float64"), [True, False] * 20, ["1", "2"] * 20])
+def test_columns_that_are_numbers_in_another_guise(column: Any) -> None:
+    frame = FRAME.assign(c=column)
+    numbers = np.column_stack([X, np.array(column).astype(float)])
+    np.testing.assert_array_equal(fit(mixture(), frame).means_, fit(mixture(), numbers).means_)
+
+
+def test_columns_of_polars_frames_are_named() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(X, schema=["a", "b"])
+    with pytest.raises(ValueError, match=r"'c' \(String\), 'd' \(Date\)"):
+        mixture().fit(frame.with_columns(c=polars.lit("x"), d=polars.lit(datetime.date(2020, 1, 1))))
+    with pytest.raises(ValueError, match=r"NaN in row 0 \(column 'c'\)"):
+        mixture().fit(frame.with_columns(c=polars.Series([None, *[1.0] * 39])))
