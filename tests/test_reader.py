@@ -14,7 +14,9 @@ N, D = 300, 3
 
 
 def packing(rows_per_chunk=128, dtype=np.float64, weighted=False, **names):
-    return Packing(rows_per_chunk, D, np.dtype(dtype), weighted, **{"name": "data", "name_of_row": "row {}".format, **names})
+    return Packing(
+        rows_per_chunk, D, np.dtype(dtype), weighted, **{"name": "data", "name_of_row": "row {}".format, **names}
+    )
 
 
 def blocks(X, size, weight=None):

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -40,7 +41,7 @@ def hdf5_source(path: str, array: str, choice: Choice) -> Source:
 
     @contextmanager
     def opened() -> Iterator[Any]:
-        with h5py.File(path, "r") as file:
+        with _readable(path, "HDF5"), h5py.File(path, "r") as file:
             item = file.get(array) if array else None
             if isinstance(item, h5py.Dataset):
                 yield item
@@ -71,7 +72,9 @@ def zarr_source(path: str, array: str, choice: Choice) -> Source:
     @contextmanager
     def opened() -> Iterator[Any]:
         zipped = path.lower().endswith(".zip")
-        with zarr.storage.ZipStore(path, mode="r") if zipped else nullcontext(path) as store:
+        if zipped and not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is truncated, damaged or no .zip file; write it again")
+        with _readable(path, "Zarr"), zarr.storage.ZipStore(path, mode="r") if zipped else nullcontext(path) as store:
             root = zarr.open(store, mode="r")
             if isinstance(root, zarr.Group):
                 found = {name: item for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array)}
@@ -82,6 +85,16 @@ def zarr_source(path: str, array: str, choice: Choice) -> Source:
                 yield root
 
     return sliced_source(opened, choice, _full_name(path, array), lambda: file_signature(path))
+
+
+@contextmanager
+def _readable(path: str, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, RuntimeError, KeyError) as error:  # what the libraries raise does not name the file
+        raise ValueError(f"{path} is truncated, damaged or no {kind} file ({error}); write it again") from error
 
 
 def _one_of(found: dict[str, Any], array: str, path: str) -> Any:
