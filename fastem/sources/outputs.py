@@ -165,8 +165,8 @@ def _checked(array: Any, n_rows: int | None, width: int | None, dtype: np.dtype)
     rows = shape[0] if n_rows is None and shape else n_rows
     wanted = (rows,) if width is None else (rows, width)
     if shape != wanted:
-        asked = tuple("n_rows" if n is None else n for n in (n_rows, *wanted[1:]))
-        raise ValueError(f"out has shape {shape}; ({', '.join(map(str, asked))}) is wanted: one row for each of X")
+        asked = f"({'n_rows' if n_rows is None else n_rows},{'' if width is None else f' {width}'})"
+        raise ValueError(f"out has shape {shape}; {asked} is wanted: one row for each of X")
     if not np.can_cast(dtype, array.dtype, "same_kind"):
         raise ValueError(f"out has dtype {array.dtype}, which does not hold {dtype}; make it {dtype}")
     if not getattr(getattr(array, "flags", None), "writeable", True):
