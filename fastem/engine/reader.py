@@ -1,0 +1,182 @@
+"""Rows packed into chunks by a thread that reads ahead while the kernels run."""
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import repeat
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.engine.chunks import Chunk, chunk
+
+CHUNK_BYTES = 16 << 20
+"""Size of a chunk's rows: past a few MB larger chunks are no faster, and three of them are in memory."""
+
+PIECE = 1 << 17
+"""Numbers copied and then checked at a time, while they are in the cache."""
+
+
+class ReadError(ValueError):
+    """Rows could not be read; the message names the source, the chunk and the rows."""
+
+
+class Packing(NamedTuple):
+    """What chunks hold, and what the source, its rows and its columns are called in messages."""
+
+    rows_per_chunk: int
+    n_features: int
+    dtype: np.dtype
+    weighted: bool = False
+    name: str = "the source"
+    name_of_row: Callable[[int], str] = "row {} of the source".format
+    feature_names: Sequence[str] | None = None
+
+
+def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
+    """Rows in about CHUNK_BYTES: at least 1024, in whole tiles of the kernels."""
+    rows = CHUNK_BYTES // (np.dtype(dtype).itemsize * max(n_features, 1))
+    return max(1024, rows // 256 * 256)
+
+
+def read_ahead(blocks: Iterable, packing: Packing, depth: int = 3) -> Generator[Chunk, None, None]:
+    """Chunks of `rows_per_chunk` rows (the last one fewer) from blocks (X, weights or None) of any sizes.
+
+    A thread fills `depth` buffers in turn: one is the consumer's, the others are read ahead. A chunk is valid until
+    the next one is taken. The thread has ended when this generator has: exhausted, closed, or left by an exception.
+    """
+    free: SimpleQueue = SimpleQueue()
+    full: SimpleQueue = SimpleQueue()
+    stop = threading.Event()
+    for _ in range(depth):
+        free.put(_Buffer(packing))
+    arguments = (_packed(blocks, packing, iter(free.get, None), stop.is_set), full)
+    thread = threading.Thread(target=_fill, args=arguments, name="fastem-reader", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # there are no threads on this platform, or no more of them: read between the chunks
+        yield from (part for _, part in _packed(blocks, packing, repeat(free.get()), stop.is_set))
+        return
+    try:
+        while (item := full.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            buffer, part = item
+            yield part
+            free.put(buffer)
+    finally:
+        stop.set()
+        free.put(None)
+        thread.join()
+
+
+class _Buffer:
+    """Memory of one chunk."""
+
+    def __init__(self, packing: Packing):
+        self.X = np.empty((packing.rows_per_chunk, packing.n_features), packing.dtype)
+        self.sample_weight = np.empty(packing.rows_per_chunk if packing.weighted else 0)
+
+    def chunk(self, n: int) -> Chunk:
+        return chunk(self.X[:n], self.sample_weight[:n])
+
+
+def _fill(packed: Iterator, full: SimpleQueue) -> None:
+    try:
+        for item in packed:
+            full.put(item)
+        full.put(None)
+    except BaseException as error:  # handed to the consumer, whatever it is
+        full.put(error)
+
+
+def _packed(
+    blocks: Iterable, packing: Packing, buffers: Iterator[_Buffer | None], stopped: Callable[[], bool]
+) -> Iterator[tuple[_Buffer, Chunk]]:
+    """Fill one buffer after the other with the rows of the blocks; ends early where there is no more buffer."""
+    row = filled = 0
+    buffer = None
+    step = max(1, PIECE // max(packing.n_features, 1))
+    try:
+        for X, weight in blocks:
+            _check_block(X, weight, packing)
+            first = 0
+            while first < len(X) and not stopped():
+                buffer = buffer or next(buffers, None)
+                if buffer is None:
+                    return
+                n = min(step, len(X) - first, packing.rows_per_chunk - filled)
+                here, there = slice(first, first + n), slice(filled, filled + n)
+                buffer.X[there] = X[here]
+                _check_finite(buffer.X[there], row, packing)
+                if weight is not None:
+                    buffer.sample_weight[there] = weight[here]
+                    _check_weights(buffer.sample_weight[there], row, packing)
+                row, first, filled = row + n, first + n, filled + n
+                if filled == packing.rows_per_chunk:
+                    yield buffer, buffer.chunk(filled)
+                    buffer, filled = None, 0
+            if stopped():
+                return
+        if buffer is not None:
+            yield buffer, buffer.chunk(filled)
+    except (ReadError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise _located(error, row, packing) from error
+    finally:
+        if hasattr(blocks, "close"):
+            blocks.close()
+
+
+def _located(error: Exception, row: int, packing: Packing) -> ReadError:
+    """The same fault, with the source, the chunk that was being filled and its rows."""
+    number, begun = divmod(row, packing.rows_per_chunk)
+    rows = f"rows {row - begun} to {row - 1} were read" if begun else f"at row {row}"
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return ReadError(f"{packing.name}, chunk {number} ({rows}): {kind}{error or 'it says no more'}")
+
+
+def _check_block(X: np.ndarray, weight: np.ndarray | None, packing: Packing) -> None:
+    if X.ndim != 2 or X.shape[1] != packing.n_features:
+        raise ValueError(
+            f"a block has shape {X.shape}; (n, {packing.n_features}) is wanted: give the same columns in every block"
+        )
+    if not _holds(packing.dtype, X.dtype):
+        raise ValueError(
+            f"a block has dtype {X.dtype}; numbers that {packing.dtype} holds are wanted, as at the beginning. Convert "
+            "every block to one dtype"
+        )
+    if (weight is not None) != packing.weighted:
+        raise ValueError("some blocks have weights and some have none; give weights with every block, or with none")
+    if weight is not None and weight.shape != (len(X),):
+        raise ValueError(f"a block of {len(X)} rows has weights of shape {weight.shape}; give one weight a row")
+
+
+def _holds(dtype: np.dtype, other: np.dtype) -> bool:
+    return other.kind in "biuf" and (dtype.itemsize == 8 or (other.kind == "f" and other.itemsize <= 4))
+
+
+def _check_finite(X: np.ndarray, row: int, packing: Packing) -> None:
+    finite = np.isfinite(X)  # 26 GB/s in the cache, where the sum of float32 numbers runs at 15
+    if finite.all():
+        return
+    i, j = np.argwhere(~finite)[0]
+    column = repr(packing.feature_names[j]) if packing.feature_names else j
+    raise ReadError(
+        f"{'NaN' if np.isnan(X[i, j]) else 'infinity'} in {packing.name_of_row(row + int(i))}, column {column} "
+        f"(chunk {(row + i) // packing.rows_per_chunk}); finite numbers are wanted. Drop incomplete rows with "
+        "fastem.Chunks(source, rows='finite'), or fill them in first"
+    )
+
+
+def _check_weights(weight: np.ndarray, row: int, packing: Packing) -> None:
+    good = np.isfinite(weight) & (weight >= 0)
+    if good.all():
+        return
+    i = int(np.argmin(good))
+    what = "NaN" if np.isnan(weight[i]) else f"{weight[i]:.6g}"
+    raise ReadError(
+        f"the weight is {what} in {packing.name_of_row(row + i)} (chunk {(row + i) // packing.rows_per_chunk}); "
+        "finite weights >= 0 are wanted. Give 0 to rows that should not count"
+    )

@@ -1,0 +1,213 @@
+"""Tables read by Apache Arrow: Parquet, Feather and Arrow IPC files, CSV, open datasets and tables in memory."""
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastem.sources.columns import Choice, Column, Picked, assemble, pick
+from fastem.sources.source import Block, Blocks, Source, file_signature
+from fastem.sources.stores import needed
+from fastem.tables import _look_at_the_top
+
+BATCH_BYTES = 2 << 20
+"""Size of a batch of rows asked of a dataset."""
+
+CSV_BYTES = 1 << 20
+"""Size of the text of a batch."""
+
+
+def dataset_source(
+    dataset: Any, choice: Choice, name: str, expression: Any = None, files: Sequence[str] | None = None
+) -> Source:
+    """Rows of an open ``pyarrow.dataset.Dataset``; `expression` leaves rows out while reading.
+
+    Nulls become NaN, which is an error unless the rows that have one are left out.
+
+    Examples
+    --------
+    >>> import os, pyarrow as pa, pyarrow.dataset, pyarrow.parquet, tempfile
+    >>> from fastem import Chunks
+    >>> from fastem.sources import open_rows
+    >>> flights = pa.table({"carrier": ["UA", "AA", "UA"], "delay": [2, None, 11], "miles": [1400.0, 1416.0, 1089.0]})
+    >>> path = os.path.join(tempfile.mkdtemp(), "flights.parquet")
+    >>> pa.parquet.write_table(flights, path)
+    >>> with open_rows(Chunks(path, columns=["delay", "miles"], rows="finite")) as rows:
+    ...     [chunk.X.tolist() for chunk in rows]
+    [[[2.0, 1400.0], [11.0, 1089.0]]]
+    >>> import pyarrow.compute
+    >>> united = Chunks(pa.dataset.dataset(path), columns="numeric", rows=pa.compute.field("carrier") == "UA")
+    >>> with open_rows(united) as rows:
+    ...     [chunk.X.tolist() for chunk in rows]
+    [[[2.0, 1400.0], [11.0, 1089.0]]]
+    """
+    fields = list(dataset.schema)
+    picked = pick([Column(f.name, _dtype(f.type), str(f.type)) for f in fields], choice, name)
+    names = [fields[i].name for i in wanted(picked)]
+    reading: dict[str, Any] = {
+        "columns": names,
+        "batch_size": max(1024, BATCH_BYTES // (8 * len(names))),
+        "batch_readahead": 2,  # memory: by default, 16 batches of 4 files, whole row groups of Parquet each
+        "fragment_readahead": 1,
+    }
+
+    def blocks() -> Blocks:
+        for batch in dataset.to_batches(filter=expression, **reading):
+            yield split_batch(batch, picked)
+
+    n_rows = None if expression is not None else dataset.count_rows()
+    paths = list(getattr(dataset, "files", [])) if files is None else list(files)
+
+    def signature() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path in paths:
+            found |= file_signature(path) if os.path.exists(path) or files is not None else {}
+        return found
+
+    name_of_row = None if expression is None else (lambda i: f"row {i} of those that the filter keeps of {name}")
+    return Source(
+        name, picked, blocks, n_rows, picked.weights is not None, signature=signature, name_of_row=name_of_row
+    )
+
+
+def table_source(table: Any, choice: Choice, name: str, expression: Any = None) -> Source:
+    """Rows of a ``pyarrow.Table``.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from fastem import Chunks
+    >>> from fastem.sources import open_rows
+    >>> table = pa.table({"x": [1, 2], "n": [3.0, 1.0]})
+    >>> with open_rows(Chunks(table, weights="n")) as rows:
+    ...     [(chunk.X.tolist(), chunk.sample_weight.tolist()) for chunk in rows]
+    [([[1.0], [2.0]], [3.0, 1.0])]
+    """
+    return dataset_source(needed("pyarrow.dataset", name).dataset(table), choice, name, expression)
+
+
+def arrow_file_source(path: str, choice: Choice, expression: Any = None) -> Source:
+    """Rows of a Parquet, Feather or Arrow IPC file, or of a folder of them.
+
+    Examples
+    --------
+    >>> import os, pyarrow as pa, pyarrow.feather, tempfile
+    >>> from fastem.sources import open_rows
+    >>> path = os.path.join(tempfile.mkdtemp(), "rows.arrow")
+    >>> pa.feather.write_feather(pa.table({"x": [1.0, 2.0], "y": [3.0, 4.0]}), path)
+    >>> with open_rows(path) as rows:
+    ...     [chunk.X.tolist() for chunk in rows], rows.source.feature_names
+    ([[[1.0, 3.0], [2.0, 4.0]]], ['x', 'y'])
+    """
+    kind = "parquet" if path.lower().endswith((".parquet", ".pq")) else "ipc"
+    pyarrow = needed("pyarrow", path)
+    try:
+        dataset = needed("pyarrow.dataset", path).dataset(path, format=kind)
+        return dataset_source(dataset, choice, path, expression, [path])
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is truncated, damaged or no {kind} file ({error}); write it again") from error
+
+
+def csv_source(path: str, choice: Choice) -> Source:
+    r"""Rows of a ``.csv`` file; header and delimiter are found as `fastem.tables.read_table` does.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from fastem.sources import open_rows
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "rows.csv")
+    >>> _ = path.write_text("x;y\n1;2\n3;4\n")
+    >>> with open_rows(path) as rows:
+    ...     [chunk.X.tolist() for chunk in rows], rows.source.feature_names
+    ([[[1.0, 2.0], [3.0, 4.0]]], ['x', 'y'])
+    """
+    arrow = needed("pyarrow", path)
+    reader = needed("pyarrow.csv", path)
+    try:
+        delimiter, header_lines = _look_at_the_top(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 (or as .npy)") from error
+    first = _first_line(path, delimiter)
+    labels = [str(i) for i in range(len(first))]  # names in a header may be empty, or the same twice
+
+    def batches(types: dict[str, Any]) -> Any:
+        return reader.open_csv(
+            path,
+            reader.ReadOptions(skip_rows=header_lines, column_names=labels, block_size=CSV_BYTES, use_threads=False),
+            reader.ParseOptions(delimiter=delimiter),
+            reader.ConvertOptions(column_types=types, include_columns=list(types)),
+        )
+
+    try:
+        with batches({}) as top:
+            types = [field.type for field in top.schema]
+    except arrow.ArrowInvalid as error:
+        raise ValueError(f"{path}: {error}") from error
+    named = first if header_lines else [None] * len(first)
+    picked = pick([Column(n, _number_in_text(t), f"text ({t})") for n, t in zip(named, types)], choice, path)
+
+    def blocks() -> Blocks:
+        with batches({labels[i]: arrow.float64() for i in wanted(picked)}) as opened:
+            for batch in opened:
+                yield split_batch(batch, picked)
+
+    return Source(path, picked, blocks, None, picked.weights is not None, signature=lambda: file_signature(path))
+
+
+def split_batch(batch: Any, picked: Picked) -> Block:
+    """Features and weights of an Arrow batch or table that holds the `wanted` columns."""
+    at = {i: position for position, i in enumerate(wanted(picked))}
+    place = picked._replace(
+        columns=[at[i] for i in picked.columns], weights=None if picked.weights is None else at[picked.weights]
+    )
+    return assemble([_numbers(column) for column in batch.columns], place)
+
+
+def table_of(frame: Any) -> Any:
+    """A frame of pandas, polars or any other library as an Arrow table, without its index."""
+    pyarrow = needed("pyarrow", f"a {type(frame).__name__}")
+    if hasattr(frame, "iloc"):  # the columns of a pandas frame; its index would come as one more
+        return pyarrow.Table.from_pandas(frame, preserve_index=False)
+    return pyarrow.table(frame)
+
+
+def schema_of_table(table: Any) -> list[Column]:
+    """Columns of an Arrow table."""
+    return [Column(field.name, _dtype(field.type), str(field.type)) for field in table.schema]
+
+
+def wanted(picked: Picked) -> list[int]:
+    """Columns to read, in the order of the source."""
+    return sorted({*picked.columns, *([] if picked.weights is None else [picked.weights])})
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """Floats, with NaN for null."""
+    arrow = needed("pyarrow", "a table")
+    kind = arrow.float32() if _dtype(column.type) in (np.float16, np.float32) else arrow.float64()
+    return column.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+
+
+def _dtype(arrow_type: Any) -> np.dtype | None:
+    types = needed("pyarrow.types", "a table")
+    if types.is_decimal(arrow_type):
+        return np.dtype(np.float64)
+    numbers: tuple[Callable, ...] = (types.is_boolean, types.is_integer, types.is_floating)
+    return np.dtype(arrow_type.to_pandas_dtype()) if any(is_one(arrow_type) for is_one in numbers) else None
+
+
+def _number_in_text(arrow_type: Any) -> np.dtype | None:
+    types = needed("pyarrow.types", "a table")
+    numbers = types.is_integer(arrow_type) or types.is_floating(arrow_type) or types.is_null(arrow_type)
+    return np.dtype(np.float64) if numbers else None
+
+
+def _first_line(path: str, delimiter: str) -> list[str]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return next(
+            [field.strip() for field in row]
+            for row in csv.reader(file, delimiter=delimiter)
+            if any(map(str.strip, row))
+        )

@@ -1,0 +1,125 @@
+"""Columns of a source: which there are, which are wanted, and the blocks of rows cut to them."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Column(NamedTuple):
+    """A column as its source has it."""
+
+    name: str | None
+    dtype: np.dtype | None
+    """None where it holds no real numbers."""
+    kind: str
+    """Its type in the words of the source, for messages."""
+
+
+class Choice(NamedTuple):
+    """What the user wants of the columns: names or indices, None for all, ``"numeric"`` for all with numbers."""
+
+    columns: Sequence[str | int] | str | None = None
+    weights: str | int | None = None
+
+
+class Picked(NamedTuple):
+    """Indices of the columns and of the weights' column, and what the rows packed from them are."""
+
+    columns: list[int]
+    weights: int | None
+    feature_names: list[str] | None
+    dtype: np.dtype
+
+
+def is_number(dtype: np.dtype) -> bool:
+    """Whether real numbers are what the type holds."""
+    return dtype.kind in "biuf"
+
+
+def packed_dtype(dtypes: Sequence[np.dtype]) -> np.dtype:
+    """float32 where it holds all of the types, and float64 else."""
+    small = all(dtype.kind == "f" and dtype.itemsize <= 4 for dtype in dtypes)
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def schema_of(shape: tuple[int, ...], dtype: np.dtype, name: str) -> list[Column]:
+    """Columns of an array with two axes, or the fields of one with records."""
+    if dtype.names is not None and len(shape) == 1:
+        fields = [(field, dtype[field]) for field in dtype.names]
+        return [Column(field, inner if is_number(inner) else None, str(inner)) for field, inner in fields]
+    if len(shape) != 2:
+        raise ValueError(
+            f"{name} has shape {shape}; a table of rows and columns (n, d), or records with named fields, is wanted. "
+            "Reshape it with reshape(n, -1)"
+        )
+    return [Column(None, dtype if is_number(dtype) else None, str(dtype))] * shape[1]
+
+
+def pick(schema: Sequence[Column], choice: Choice, name: str, *, records: bool = False) -> Picked:
+    """Resolve the choice; of `records`, all fields with numbers are taken where nothing is chosen.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or one that holds no numbers was chosen.
+    """
+    weights = None if choice.weights is None else _index(schema, choice.weights, name)
+    if choice.columns is None or isinstance(choice.columns, str):
+        if choice.columns not in (None, "numeric"):
+            raise ValueError(f"columns is {choice.columns!r}; give a list of names or indices, or 'numeric' for all")
+        every = not (records or choice.columns == "numeric")
+        columns = [i for i, column in enumerate(schema) if i != weights and (every or column.dtype is not None)]
+    else:
+        columns = [_index(schema, column, name) for column in choice.columns]
+    if not columns:
+        raise ValueError(f"no columns of {name} are left to be features; at least one column of numbers is wanted")
+    for i in columns if weights is None else [*columns, weights]:
+        if schema[i].dtype is None:
+            numbers = [column.name or j for j, column in enumerate(schema) if column.dtype is not None]
+            raise ValueError(
+                f"column {schema[i].name or i!r} of {name} holds {schema[i].kind}; real numbers are wanted. Choose "
+                f"others with fastem.Chunks(source, columns=[...]); numbers are in {_few(numbers)}"
+            )
+    names = [column.name for column in (schema[i] for i in columns) if column.name is not None]
+    dtype = packed_dtype([d for i in columns if (d := schema[i].dtype) is not None])
+    return Picked(columns, weights, names if len(names) == len(columns) else None, dtype)
+
+
+def _index(schema: Sequence[Column], wanted: str | int, name: str) -> int:
+    if isinstance(wanted, str):
+        names = [column.name for column in schema]
+        if wanted in names:
+            return names.index(wanted)
+        known = [n for n in names if n is not None]
+        there = f"it has {_few(known)}" if known else "its columns have no names: give indices"
+        raise ValueError(f"{name} has no column {wanted!r}; {there}")
+    try:
+        i = operator.index(wanted)
+        return range(len(schema))[i]
+    except TypeError:
+        raise ValueError(f"{wanted!r} is no column of {name}; give a name or an index") from None
+    except IndexError:
+        raise ValueError(f"{name} has no column {i}; it has {len(schema)}, counted from 0") from None
+
+
+def _few(names: Sequence) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > 12 else ""
+    return (", ".join(map(repr, names[:12])) or "none") + more
+
+
+def split(block: np.ndarray, picked: Picked) -> tuple[np.ndarray, np.ndarray | None]:
+    """The features (n, d) and the weights (n,), or None, of a block of rows; without a copy where that can be."""
+    if block.dtype.names is not None:
+        return assemble([block[name] for name in block.dtype.names], picked)
+    X = block if picked.columns == list(range(block.shape[1])) else block[:, picked.columns]
+    return X, None if picked.weights is None else block[:, picked.weights]
+
+
+def assemble(columns: Sequence[Any], picked: Picked) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same from the columns of a block."""
+    X = np.empty((len(columns[picked.columns[0]]), len(picked.columns)), picked.dtype)
+    for j, i in enumerate(picked.columns):
+        X[:, j] = columns[i]
+    return X, None if picked.weights is None else np.asarray(columns[picked.weights], np.float64)

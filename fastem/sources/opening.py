@@ -1,0 +1,191 @@
+"""From what the user gave to a source."""
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastem.sources.arrays import array_source, npy_source
+from fastem.sources.arrow import arrow_file_source, csv_source, dataset_source, table_of, table_source
+from fastem.sources.columns import Choice
+from fastem.sources.rows import Rows
+from fastem.sources.source import Source, joined, kept, weighted
+from fastem.sources.stores import hdf5_source, zarr_source
+from fastem.sources.streams import callable_source, iterator_source
+
+ARROW = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
+ZARR = (".zarr", ".zip")
+ENDINGS = ".npy, .csv, .parquet, .feather, .arrow, .h5::dataset or .zarr"
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """Data from anywhere, with a choice of columns, weights, rows and the size of chunks; give it in place of X.
+
+    Parameters
+    ----------
+    source : anything that is read in chunks
+        A path, a list of paths or a glob (``.npy``, ``.csv``, Parquet, Feather, ``file.h5::dataset``,
+        ``store.zarr::array``), an open dataset, array or table, or a callable that returns an iterator of chunks.
+    columns : list of str or int, or 'numeric', optional
+        Columns that are features, in this order: names, or indices counted from 0. ``'numeric'`` takes all that hold
+        numbers. By default, all columns but the weights; of records, all fields with numbers.
+    rows_per_chunk : int, optional
+        Rows of a chunk in memory. Results do not depend on it beyond rounding.
+    weights : str or int, optional
+        The column with the weights of the rows.
+    rows : 'finite', callable or pyarrow expression, optional
+        Rows to keep. ``'finite'``: those without NaN, null and infinity in the columns chosen. A callable is given
+        blocks X (n, d) of the columns chosen and returns masks (n,). An expression may name any column of a Parquet or
+        Arrow source, and keeps others from being read: ``pyarrow.compute.field("carrier") == "UA"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastem
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> positive = fastem.Chunks(X, columns=[0, 2], rows=lambda X: X[:, 0] > 0)
+    >>> with fastem.sources.open_rows(positive) as rows:
+    ...     sum(len(chunk.X) for chunk in rows) == (X[:, 0] > 0).sum()
+    np.True_
+    """
+
+    source: Any
+    columns: Sequence[str | int] | str | None = None
+    rows_per_chunk: int | None = None
+    weights: str | int | None = None
+    rows: Any = None
+
+    def __post_init__(self) -> None:
+        n = self.rows_per_chunk
+        if n is not None and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1):
+            raise ValueError(f"rows_per_chunk is {n!r}; a whole number of at least 1 is wanted")
+        if isinstance(self.source, Chunks):
+            raise ValueError("the source of these Chunks is Chunks already; give the choice in one")
+
+
+def is_source(X: Any) -> bool:
+    """Whether `X` is to be read in chunks, not as an array or a frame in memory."""
+    if isinstance(X, np.ndarray):
+        return isinstance(X, np.memmap) or X.dtype.names is not None
+    if isinstance(X, (Chunks, str, os.PathLike, Iterator)) or _is_paths(X) or _is_arrow(X):
+        return True
+    if any(hasattr(X, mark) for mark in ("iloc", "__dataframe__", "__arrow_c_stream__", "__dlpack__", "tocsr")):
+        return False  # frames, tensors and sparse matrices: they are in memory
+    return callable(X) or (hasattr(X, "shape") and hasattr(X, "__getitem__"))
+
+
+def open_rows(data: Any, *, sample_weight: Any = None, on_rows: Callable[[int, int | None], Any] | None = None) -> Rows:
+    """Open `data` as an iterable of chunks that the engine reads; see `open_source` and `Rows`."""
+    return Rows(open_source(data, sample_weight=sample_weight), getattr(data, "rows_per_chunk", None), on_rows)
+
+
+def open_source(data: Any, *, sample_weight: Any = None) -> Source:
+    """Open anything that gives rows; nothing but headers is read, or the first chunk of a stream.
+
+    Parameters
+    ----------
+    data : Chunks, or what its `source` may be
+    sample_weight : array-like (n_rows,) or float, optional
+        Weights of the rows of `data`, those included that a filter leaves out.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError
+        If it is of a kind that cannot be read, damaged, or without the columns that were chosen.
+    OSError
+        If a file cannot be read.
+    ModuleNotFoundError
+        If the package that reads it is not installed; it is in the extra ``fastem[io]``.
+    """
+    chosen = data if isinstance(data, Chunks) else Chunks(data)
+    expression = chosen.rows if _is_arrow(chosen.rows) else None
+    if expression is not None and sample_weight is not None:
+        raise ValueError(
+            "sample_weight is an array and rows a pyarrow expression, after which it is not known which rows are left; "
+            "give the weights as a column (Chunks(weights=...)), or rows as a callable"
+        )
+    source = _opened(chosen.source, Choice(chosen.columns, chosen.weights), expression)
+    if sample_weight is not None:
+        source = weighted(source, sample_weight)
+    return source if chosen.rows is None or expression is not None else kept(source, chosen.rows)
+
+
+def _opened(data: Any, choice: Choice, expression: Any) -> Source:
+    if isinstance(data, (str, os.PathLike)):
+        data = _matches(os.fspath(data))
+    if _is_paths(data):
+        parts = [_file(os.fspath(path), choice, expression) for path in data]
+        return parts[0] if len(parts) == 1 else joined(parts)
+    name = f"the {type(data).__name__}"
+    if hasattr(data, "to_batches") and hasattr(data, "count_rows"):
+        return dataset_source(data, choice, name, expression)
+    if not isinstance(data, Iterator) and hasattr(data, "__arrow_c_stream__"):
+        return table_source(table_of(data), choice, name, expression)
+    if expression is not None:
+        raise _no_expression(name)
+    if hasattr(data, "shape") and hasattr(data, "__getitem__"):
+        return array_source(data, choice, name)
+    if isinstance(data, Iterator):
+        return iterator_source(data, choice, name)
+    if callable(data):
+        return callable_source(data, choice, f"the callable {getattr(data, '__qualname__', type(data).__name__)}")
+    raise ValueError(
+        f"X is {type(data).__name__}; an array, a path ({ENDINGS}), a list of paths, an open dataset, an object with "
+        "shape and slices of rows, or a callable that returns an iterator of chunks is wanted"
+    )
+
+
+def _file(path: str, choice: Choice, expression: Any) -> Source:
+    file, _, array = path.partition("::")
+    file = file.rstrip("/") or file
+    ending = os.path.splitext(file)[1].lower()
+    if not os.path.exists(file):
+        raise FileNotFoundError(f"there is no file {file}")
+    if array and ending not in HDF5 + ZARR:
+        raise ValueError(f"{path}: only HDF5 and Zarr files hold named arrays; leave out ::{array}")
+    if ending in ARROW:
+        return arrow_file_source(file, choice, expression)
+    if expression is not None:
+        raise _no_expression(file)
+    if ending in HDF5:
+        return hdf5_source(file, array, choice)
+    if ending in ZARR:
+        return zarr_source(file, array, choice)
+    if ending not in (".npy", ".csv"):
+        raise ValueError(f"{file}: cannot read {ending or 'a file with no ending'}; give {ENDINGS}")
+    return npy_source(file, choice) if ending == ".npy" else csv_source(file, choice)
+
+
+def _matches(path: str) -> list[str]:
+    """The path, or the files that a glob matches, by name."""
+    file, mark, array = path.partition("::")
+    if os.path.exists(file) or not glob.has_magic(file):
+        return [path]
+    found = sorted(glob.glob(file, recursive=True))
+    if not found:
+        raise FileNotFoundError(f"no file matches {file}")
+    return [f"{match}{mark}{array}" for match in found]
+
+
+def _is_paths(X: Any) -> bool:
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(path, (str, os.PathLike)) for path in X)
+
+
+def _is_arrow(X: Any) -> bool:
+    return type(X).__module__.partition(".")[0] == "pyarrow"
+
+
+def _no_expression(name: str) -> ValueError:
+    return ValueError(
+        f"rows is a pyarrow expression, and {name} is not read by pyarrow.dataset; give a callable, e.g. "
+        "rows=lambda X: X[:, 0] > 0"
+    )

@@ -1,0 +1,137 @@
+"""The rows of a source as the engine sees them: chunks, as often as they are asked for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from weakref import WeakSet
+
+from fastem.engine.chunks import Chunk
+from fastem.engine.reader import Packing, ReadError, default_rows_per_chunk, read_ahead
+from fastem.sources.source import Source
+
+
+class Rows:
+    """An iterable of chunks; each ``iter`` begins a pass over the source, read ahead by a thread.
+
+    A chunk is valid until the next one is taken. Used as a context manager, every pass that is still open ends
+    with the block, and its thread with it, also where an exception holds on to the loop.
+
+    Parameters
+    ----------
+    source : Source
+    rows_per_chunk : int, optional
+        By default, rows of 16 MB, at least 1024.
+    on_rows : callable, optional
+        ``on_rows(done, n_rows)`` is called after each chunk; `n_rows` is None where it is not known yet.
+
+    Attributes
+    ----------
+    source : Source
+    n_rows : int or None
+        Known at once, or after the first pass.
+    weight_sum : float or None
+        Sum of the weights of all rows, known after the first pass.
+
+    Raises
+    ------
+    ReadError
+        While reading: naming the source, the chunk and the rows, from what the source itself raised.
+    ValueError
+        If a source that can be read only once is read again, or has no rows, or only rows of weight 0.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        rows_per_chunk: int | None = None,
+        on_rows: Callable[[int, int | None], Any] | None = None,
+    ):
+        self.source, self.on_rows = source, on_rows
+        self.n_rows = source.n_rows
+        self.weight_sum: float | None = None
+        self.rows_per_chunk = rows_per_chunk or default_rows_per_chunk(source.n_features, source.dtype)
+        self._signature = source.signature()
+        self._begun = False
+        self._passes: WeakSet[Any] = WeakSet()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Begin a pass."""
+        chunks = self._pass()
+        self._passes.add(chunks)
+        return chunks
+
+    def __len__(self) -> int:
+        """Return the number of rows, where it is known."""
+        if self.n_rows is None:
+            raise TypeError(f"how many rows {self.source.name} has is known only when they have been read once")
+        return self.n_rows
+
+    def __bool__(self) -> bool:
+        """Return True: whether there are rows is known only when they have been read."""
+        return True
+
+    def __enter__(self) -> "Rows":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the passes that are open."""
+        for chunks in list(self._passes):
+            chunks.close()
+
+    def _pass(self) -> Iterator[Chunk]:
+        source = self.source
+        self._check_again()
+        packing = Packing(
+            self.rows_per_chunk,
+            source.n_features,
+            source.dtype,
+            source.weighted,
+            source.name,
+            source.row,
+            source.feature_names,
+        )
+        done, weight = 0, 0.0
+        with closing(read_ahead(source.blocks(), packing)) as chunks:
+            for chunk in chunks:
+                weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)
+                done += len(chunk.X)
+                yield chunk
+                if self.on_rows:
+                    self.on_rows(done, self.n_rows)
+        self._learn(done, weight)
+
+    def _check_again(self) -> None:
+        name = self.source.name
+        if self.source.once and self._begun:
+            raise ValueError(
+                f"{name} can be read only once, and its rows are wanted again, as in every iteration of a fit. Give a "
+                "callable that returns a fresh iterator at each call (the generator function itself, without the "
+                "parentheses), or fit with algorithm='stepwise', which reads rows once"
+            )
+        self._begun = True
+        try:
+            signature = self.source.signature()
+        except OSError as error:
+            raise ReadError(f"{name} cannot be read any more: {error}") from error
+        for what in {**self._signature, **signature}:
+            was, now = self._signature.get(what), signature.get(what)
+            if was != now:
+                raise ReadError(
+                    f"{name} has changed since it was opened: {what} was {was} and is {now}. All passes must see the "
+                    "same rows: begin anew, or read a copy that nobody writes to"
+                )
+
+    def _learn(self, done: int, weight: float) -> None:
+        if self.n_rows not in (None, done):
+            raise ReadError(
+                f"{self.source.name} gave {done} rows, where {self.n_rows} were there before; all passes must see the "
+                "same rows"
+            )
+        if not done:
+            raise ValueError(f"{self.source.name} has no rows (or none that are kept); at least one is wanted")
+        if not weight:
+            raise ValueError(f"the weights of {self.source.name} are zero in every row; a positive one is wanted")
+        self.n_rows, self.weight_sum = done, weight
