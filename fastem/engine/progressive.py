@@ -51,17 +51,13 @@ class ProgressiveMonitor:
         if self.rules.max_iter == 0:
             self.stop_reason = "max_iter"
 
-    def accepts(self, state: Any) -> bool:
-        """False, and the end, if the log-likelihood of the last batch was no number: `state` is no improvement."""
-        if not np.isfinite(state.log_likelihood):
-            self.stop_reason = "not_finite"
-            return False
+    def after_batch(self) -> None:
+        """Ask what ends a fit in the middle of a pass."""
         rules = self.rules
         if rules.interrupted():
             self.stop_reason = "interrupted"
         elif rules.max_time is not None and time.perf_counter() - self.started >= rules.max_time:
             self.stop_reason = "max_time"
-        return True
 
     def due(self, state: Any) -> bool:
         """Whether a score is wanted in the middle of a pass."""

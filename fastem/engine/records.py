@@ -19,7 +19,7 @@ class Records:
         self.size, self.memory = size, memory
         self._per_block = max(1, BLOCK // (8 * size))
         self._blocks: list[np.ndarray] = []
-        self._file: Any = None
+        self.file: Any = None
         self._count = 0
 
     def __enter__(self) -> "Records":
@@ -28,9 +28,9 @@ class Records:
     def __exit__(self, *error: Any) -> None:
         self._blocks = []
         self._count = 0
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
     def __len__(self) -> int:
         return self._count
@@ -55,10 +55,10 @@ class Records:
         bytes_each = 8 * self._per_block * self.size
         if (len(self._blocks) + 1) * bytes_each <= self.memory:
             return np.empty(shape)
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="fastem-")
+        if self.file is None:
+            self.file = tempfile.TemporaryFile(prefix="fastem-")
         # Written, not only made longer: on a full disk a write is an OSError, but touching a page of a hole is SIGBUS.
-        begin = self._file.seek(0, 2)
-        self._file.write(bytes(bytes_each))
-        self._file.flush()
-        return np.memmap(self._file, np.float64, "r+", begin, shape)
+        begin = self.file.seek(0, 2)
+        self.file.write(bytes(bytes_each))
+        self.file.flush()
+        return np.memmap(self.file, np.float64, "r+", begin, shape)

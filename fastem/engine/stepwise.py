@@ -60,15 +60,16 @@ DEFAULT = Schedule()
 class Online(NamedTuple):
     """Where stepwise EM stands: arrays and numbers only, so that it can be saved and continued.
 
-    `statistics` and `average` are per unit weight and about the means of `params`; t batches of total `weight` were
-    seen, `averaged` of them are in the average. `log_likelihood` is the sum over batches, each under the parameters
-    that had not yet seen it.
+    `statistics` and `average` are per unit weight and about the means of `params`; t batches of `rows` rows of total
+    `weight` were seen, `averaged` of them are in the average. `log_likelihood` is the sum over batches, each under the
+    parameters that had not yet seen it.
     """
 
     params: Any
     statistics: Any
     average: Any
     t: int = 0
+    rows: int = 0
     weight: float = 0.0
     averaged: int = 0
     log_likelihood: float = 0.0
@@ -100,19 +101,25 @@ def stepwise_step(
 ) -> Online:
     """One batch more; ``repair`` as in `fit_em`. A batch without weight changes nothing."""
     new = model.e_step(state.params, [batch])
-    if not new.weight > 0:
+    if new.weight == 0:
         return state
+    if not np.isfinite(tree.to_vector(new)).all():
+        raise ValueError(
+            f"batch {state.t} gave sums that are no finite numbers: its rows or weights hold NaN or infinity, or "
+            "values whose squares overflow. Remove such rows, or scale the data"
+        )
     share = _share(schedule, state, new.weight)
     statistics = tree.blend(state.statistics, tree.scale(new, 1.0 / new.weight), share)
     state = state._replace(
         statistics=statistics,
         t=state.t + 1,
+        rows=state.rows + len(batch.X),
         weight=state.weight + new.weight,
         log_likelihood=state.log_likelihood + new.log_likelihood,
     )
     if state.t < schedule.burn_in:
         return state
-    return _averaged(schedule, _maximised(model, state, schedule, repair))
+    return _averaged(schedule, _maximised(model, state, schedule, repair, batch.X.shape[1] + 1))
 
 
 def _share(schedule: Schedule, state: Online, weight: float) -> float:
@@ -123,17 +130,20 @@ def _share(schedule: Schedule, state: Online, weight: float) -> float:
     return 1.0 - (1.0 - schedule.step(state.t)) ** relative
 
 
-def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None) -> Online:
-    """The M-step. A component of too few rows keeps its parameters' share of the statistics, or is repaired."""
+def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None, least: int) -> Online:
+    """The M-step; the first one moves no component that has had fewer than `least` rows."""
     statistics, before = state.statistics, state.params
     params = model.m_step(statistics, before)
     mask = model.collapsed(params, statistics)
-    if mask.any() and (repair is None or state.t <= schedule.burn_in):
-        # Want of rows is no collapse yet: as many rows are added as the component should have had.
+    first = state.t <= schedule.burn_in
+    if first:
+        mask = mask | (params.weights * state.rows < least)
+    if mask.any() and (first or repair is None):
+        # Want of rows is no collapse yet: as many are added as the component should have had, distributed as it is.
         statistics = tree.add(statistics, model.expected_statistics(before, mask))
         statistics = tree.scale(statistics, 1.0 / statistics.weight)
         params = model.m_step(statistics, before)
-    elif mask.any() and repair is not None:
+    elif mask.any() and repair:
         params, _ = repair(params, statistics, state.t)
         expected = model.expected_statistics(params)
         return state._replace(params=params, statistics=expected, average=expected, averaged=0)
@@ -167,10 +177,8 @@ def fit_stepwise(
     while monitor.stop_reason is None:
         seen = state.t
         for batch in batches:
-            after = stepwise_step(model, state, batch, schedule, repair)
-            if not monitor.accepts(after):
-                break
-            state = after
+            state = stepwise_step(model, state, batch, schedule, repair)
+            monitor.after_batch()
             if monitor.stop_reason is None and monitor.due(state):
                 monitor.observe(model, estimate(model, state), state)
             if monitor.stop_reason is not None:
