@@ -14,6 +14,7 @@ from reference import COVARIANCE_TYPES, Parameters
 from scipy.stats import multivariate_normal
 
 from fastem.engine import tree
+from fastem.engine.batches import Batches, Shuffled
 from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.collapse import Collapse
 from fastem.engine.em import em_step, fit_em
@@ -176,6 +177,24 @@ def test_stepwise_is_the_naive_twin(covariance_type: str) -> None:
     assert_same(parameters_of(state.params), naive, 1e-10)
 
 
+@pytest.mark.parametrize("power", [0.0, 3.0])
+def test_the_average_weighs_the_iterates_by_a_power(power: float) -> None:
+    X, weight, start = problem(WEIGHTED, "full")
+    model, schedule = mixture("full"), Schedule(average_from=2, average_power=power)
+    state, origin, iterates = begin(model, params_of(start)), params_of(start), []
+    for batch in cut(X, weight, 25):
+        state = stepwise_step(model, state, batch, schedule)
+        iterates.append(model.recentre(state.statistics, state.params, origin))
+    kept = iterates[1:]
+    # (p + 1) / (p + m) gives the m-th of M iterates a weight in proportion to m (m + 1) ... (m + p - 1).
+    shares = np.array([np.prod([m + i for i in range(int(power))]) for m in range(1, len(kept) + 1)], float)
+    total = tree.scale(kept[0], 0.0)
+    for share, iterate in zip(shares / shares.sum(), kept, strict=True):
+        total = tree.add(total, tree.scale(iterate, share))
+    assert state.averaged == len(kept)
+    assert_close(estimate(model, state), model.m_step(total, origin), 1e-10)
+
+
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_far_from_the_origin_only_the_means_move(covariance_type: str) -> None:
     X, weight, start = problem(WEIGHTED, covariance_type)
@@ -185,7 +204,7 @@ def test_far_from_the_origin_only_the_means_move(covariance_type: str) -> None:
     for offset in (0.0, far):
         state = begin(model, params_of(start._replace(means=np.round(start.means * 2**20) / 2**20 + offset)))
         for batch in cut(X + offset, weight, 50):
-            state = stepwise_step(model, state, batch, Schedule(average_from=2))
+            state = stepwise_step(model, state, batch, Schedule())
         ends.append(parameters_of(estimate(model, state)))
     near, there = ends
     # The means themselves are rounded to 1.5e-8 there, and the covariances about them hardly know.
@@ -281,8 +300,7 @@ def test_shuffled_batches_approach_the_batch_fit() -> None:
     gaps = []
     for passes in (1, 20):
         monitor = ProgressiveMonitor(Rules(tol=-np.inf, max_iter=passes))
-        schedule = Schedule(StepSize(0.6), average_from=100)
-        state = fit_stepwise(model, begin(model, params), cut(X, None, 100), monitor, schedule)
+        state = fit_stepwise(model, begin(model, params), cut(X, None, 100), monitor)
         gaps.append(top - model.e_step(estimate(model, state), [chunk(X)]).log_likelihood / len(X))
     assert gaps[0] < 0.01
     assert 0 <= gaps[1] < 1e-4
@@ -313,7 +331,7 @@ def test_held_out_rows_end_the_fit_at_its_best() -> None:
     state = fit_stepwise(model, begin(model, params_of(start)), cut(X[:2000], None, 100), monitor)
     assert monitor.converged
     assert monitor.n_passes < 200
-    score = model.e_step(state.params, [held_out]).log_likelihood
+    score = model.e_step(estimate(model, state), [held_out]).log_likelihood
     assert score == max(entry[0] for entry in monitor.history)
 
 
@@ -341,6 +359,32 @@ def test_a_stream_is_read_once_and_stops_when_asked() -> None:
 def test_a_step_size_must_be_one(step: dict) -> None:
     with pytest.raises(ValueError, match="the step size got"):
         StepSize(**step)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 60, 1000])
+def test_batches_are_the_rows_in_their_order(size: int, weighted: bool) -> None:
+    X, weight = np.arange(200.0).reshape(100, 2), np.arange(100.0)
+    edges = [0, 0, 3, 50, 50, 93, 100]
+    parts = [chunk(X[a:b], weight[a:b] if weighted else None) for a, b in zip(edges, edges[1:], strict=False)]
+    batches = Batches(parts, size)
+    for _ in range(2):
+        found = list(batches)
+        assert [len(b.X) for b in found[:-1]] == [size] * (len(found) - 1)
+        np.testing.assert_array_equal(np.concatenate([b.X for b in found]), X)
+        np.testing.assert_array_equal(np.concatenate([b.sample_weight for b in found]), weight if weighted else [])
+
+
+def test_shuffled_batches_are_the_rows_in_another_order() -> None:
+    X, weight = np.arange(100.0)[:, None], np.arange(100.0) + 1
+    batches = Shuffled(chunk(X, weight), 30, np.random.default_rng(0))
+    first, second = (list(batches) for _ in range(2))
+    for found in (first, second):
+        assert [len(b.X) for b in found] == [30, 30, 30, 10]
+        np.testing.assert_array_equal(np.sort(np.concatenate([b.X for b in found]), axis=0), X)
+        for batch in found:
+            np.testing.assert_array_equal(batch.sample_weight, batch.X[:, 0] + 1)
+    assert (first[0].X != second[0].X).any()
 
 
 # Incremental EM.
@@ -462,7 +506,7 @@ def test_incremental_wants_the_same_chunks_in_every_pass() -> None:
 
         def __iter__(self):
             self.passes += 1
-            return iter(self.given[min(self.passes - 2, 1)])  # the first iterator only shows that there can be a second
+            return iter(self.given[min(self.passes - 1, 1)])
 
     def fit(source: Any) -> Any:
         return fit_incremental(model, params, source, ConvergenceMonitor(Rules(tol=0.0, max_iter=3), EPS))

@@ -118,7 +118,7 @@ def fit_incremental(
     Parameters and return are those of `fit_em`; the chunks must be the same in every pass. A component is repaired at
     the end of a pass, and all chunks are then summed anew under the repaired parameters before the next M-step.
     """
-    if iter(chunks) is chunks:
+    if isinstance(chunks, Iterator):
         raise ValueError(
             "the chunks can be read only once, and incremental EM reads them in every pass: give a list, or an object "
             "that iterates from the beginning each time, or use stepwise EM"
