@@ -94,7 +94,7 @@ class Mixture:
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""
-        sum_w = statistics.components.sum_w
+        sum_w = np.maximum(statistics.components.sum_w, 0.0)  # what was subtracted may leave -1e-16
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
         return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
 
@@ -107,6 +107,28 @@ class Mixture:
         sum_w, family = statistics.components.sum_w, self.family
         eased = family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w)
         return max(eased, 0.0) + statistics.weight * family.rounding(after.components, after.weights)
+
+    def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
+        """Statistics that were summed about `old`, about `new`."""
+        components = self.family.recentre(statistics.components, old.components, new.components)
+        return statistics._replace(components=components)
+
+    def expected_log_prob(self, statistics: MixtureStatistics, params: MixtureParams) -> float:
+        """sum_ik r_ik log(a_k p(x_i | k)) from statistics about `params`: the expected complete-data log-likelihood."""
+        sum_w = statistics.components.sum_w
+        live = params.weights > 0
+        weights = float(sum_w[live] @ np.log(params.weights[live]))
+        return weights + self.family.expected_log_prob(statistics.components, params.components)
+
+    def expected_statistics(self, params: MixtureParams, mask: np.ndarray | None = None) -> MixtureStatistics:
+        """Statistics of one unit of weight that is distributed as `params` says; of the masked components alone."""
+        sum_w = params.weights if mask is None else np.where(mask, params.weights, 0.0)
+        components = self.family.expected_statistics(params.components, sum_w)
+        return MixtureStatistics(0.0, float(sum_w.sum()), components)
+
+    def collapsed(self, params: MixtureParams, statistics: MixtureStatistics) -> np.ndarray:
+        """Mask (K,) of the components without a proper density."""
+        return self.family.collapsed(params.components, statistics.components)
 
     def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
         """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""

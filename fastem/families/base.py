@@ -9,6 +9,10 @@ the K components, and five verbs:
 - ``Statistics``: additive sums over rows, float64, each with a further leading axis over the slots of a parallel loop.
   One of them is ``sum_w`` (K,), the sums of the responsibilities.
 
+Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fastem.engine.incremental`) ask for them,
+since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
+``expected_log_prob`` and ``expected_statistics``.
+
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 
@@ -53,6 +57,15 @@ class Family(Protocol):
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats per unit weight by which rounding may hide or feign a change of the log-likelihood."""
+
+    def recentre(self, statistics: Any, old: Any, new: Any) -> Any:
+        """Statistics that were summed about `old` Params, as the same rows would give them about `new` ones. Exact."""
+
+    def expected_log_prob(self, statistics: Any, params: Any) -> float:
+        """sum_ik r_ik log p(x_i | k) from statistics summed about `params`."""
+
+    def expected_statistics(self, params: Any, sum_w: np.ndarray) -> Any:
+        """Statistics of components of total weights sum_w (K,) that are as `params` says: m_step gives `params`."""
 
     def collapsed(self, params: Any, statistics: Any) -> np.ndarray:
         """Mask (K,) of the components without a proper density."""

@@ -30,6 +30,7 @@ from fastem.families.gaussian_bricks import (
     tied_accumulate,
     tied_log_prob,
 )
+from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
 from fastem.kernels import whiten
 from fastem.kernels.simd import NATIVE_OF
 
@@ -66,14 +67,6 @@ class TiedPrepared(NamedTuple):
     zeros: np.ndarray
 
 
-class GaussianStatistics(NamedTuple):
-    """sum_w (K,), sum_x (K, d), sum_xx (K, d, d), (d, d) or (K, d)."""
-
-    sum_w: np.ndarray
-    sum_x: np.ndarray
-    sum_xx: np.ndarray
-
-
 class TiedSlots(NamedTuple):
     """Slots of `GaussianStatistics` for tied covariances; sum_first is the first moment of all rows, scratch."""
 
@@ -83,7 +76,7 @@ class TiedSlots(NamedTuple):
     sum_first: np.ndarray
 
 
-class Gaussian:
+class Gaussian(GaussianMoments):
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):

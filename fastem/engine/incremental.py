@@ -1,0 +1,166 @@
+"""Incremental EM over a fixed set of chunks: each chunk's statistics are replaced by new ones, and an M-step follows.
+
+It climbs the free energy F(P, params) = sum_c (Q_c + H_c) of Neal and Hinton (1998), "A view of the EM algorithm that
+justifies incremental, sparse, and other variants", in Jordan (ed.), Learning in Graphical Models: P are the
+responsibilities under which each chunk was last summed, Q_c its expected complete-data log-likelihood under `params`
+and H_c the entropy of its responsibilities, which is the chunk's log-likelihood minus its Q at that time. F never
+falls, is at most the log-likelihood, and equal to it at a fixed point.
+
+A ridge on the covariances (`reg_covar` > 0) makes of the M-step the maximum of F - reg_covar / 2 sum_k N_k tr S_k^-1,
+N_k being the rows of component k. Tied covariances have one S and a constant sum of N_k, so that this never falls.
+For the others N_k moves with P, the E-step is not its maximum, and nothing is promised but the fixed point, which is
+that of batch EM.
+
+Where batch EM's error shrinks by 1 - e an iteration, and e is small, that of many chunks shrinks by about (1 - e)^2 a
+pass and never by more: a parameter is the mean of a pass's updates, theta(t) = int_{t-1}^t (1 - e) theta, which is
+solved by exp(-r t) with (1 - e)(exp(r) - 1) = r, r = 2e + O(e^2).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.engine import tree
+from fastem.engine.chunks import Chunk
+from fastem.engine.monitor import ConvergenceMonitor
+from fastem.engine.records import Records
+
+MEMORY = 256 << 20
+"""Bytes of the chunks' statistics in memory; those beyond go to a temporary file."""
+
+
+class Incremental(NamedTuple):
+    """Where incremental EM stands.
+
+    `total` are the statistics of all chunks, about `params`, with the sum of the chunks' entropies in the place of
+    their log-likelihood; a chunk's own are kept about `origin`, the parameters at the beginning of its last pass.
+    """
+
+    params: Any
+    total: Any
+    origin: Any
+
+
+def free_energy(model: Any, state: Incremental) -> float:
+    """F of the chunks visited so far."""
+    return state.total.log_likelihood + model.expected_log_prob(state.total, state.params)
+
+
+def first_pass(
+    model: Any, params: Any, chunks: Iterable[Chunk], records: Records, eager: bool = True
+) -> Iterator[Incremental]:
+    """Visit all chunks for the first time, and keep their statistics in `records`.
+
+    Eager: an M-step follows each chunk as soon as the chunks so far give every component a density. Where batch EM
+    converges slowly this is worth log(number of chunks) of its passes, for params are the mean of the updates so far,
+    theta(t) = (1/t) int_0^t (1 - e) theta, which is solved by t^-e. Otherwise it is one pass of batch EM.
+    """
+    origin, total = params, None
+    for chunk in chunks:
+        new = _visit(model, params, chunk)
+        records.append(tree.to_vector(model.recentre(new, params, origin)))
+        total = new if total is None else tree.add(total, new)
+        if eager:
+            params, total = _maximise(model, params, total, hold=True)
+        yield Incremental(params, total, origin)
+    if total is None or not total.weight > 0:
+        raise ValueError("there are no rows of positive weight: give at least one")
+    if not eager:
+        yield Incremental(*_maximise(model, params, total, hold=True), origin)
+
+
+def next_pass(
+    model: Any, state: Incremental, chunks: Iterable[Chunk], records: Records, hold: bool = True
+) -> Iterator[Incremental]:
+    """Visit all chunks once more, with an M-step after each; held back where it would give a component no density."""
+    params, total, before = state
+    origin, c = params, -1
+    for c, chunk in enumerate(chunks):
+        new = _visit(model, params, chunk)
+        old = tree.from_vector(new, records[c]) if c < len(records) else None
+        if old is None or old.weight != new.weight:
+            was = "was not there" if old is None else f"had weight {old.weight:g}"
+            raise ValueError(
+                f"chunk {c} {was} in the pass before and has weight {new.weight:g} now: incremental EM replaces each "
+                "chunk's statistics, so every pass must give the same chunks. Use batch or stepwise EM"
+            )
+        records[c] = tree.to_vector(model.recentre(new, params, origin))
+        total = tree.add(total, tree.subtract(new, model.recentre(old, before, params)))
+        params, total = _maximise(model, params, total, hold)
+        yield Incremental(params, total, origin)
+    if c + 1 != len(records):
+        raise ValueError(
+            f"this pass gave {c + 1} chunks and the one before {len(records)}: incremental EM replaces each chunk's "
+            "statistics, so every pass must give the same chunks. Use batch or stepwise EM"
+        )
+
+
+def summed(model: Any, state: Incremental, records: Records) -> Incremental:
+    """The state with `total` summed again, so that the rounding of what was added and subtracted does not gather."""
+    total = np.zeros(records.size)
+    for c in range(len(records)):
+        total += records[c]
+    return state._replace(total=model.recentre(tree.from_vector(state.total, total), state.origin, state.params))
+
+
+def fit_incremental(
+    model: Any,
+    params: Any,
+    chunks: Iterable[Chunk],
+    monitor: ConvergenceMonitor,
+    repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    memory: int = MEMORY,
+) -> Any:
+    """Pass after pass until the monitor stops; it is told the free energy at the end of each.
+
+    Parameters and return are those of `fit_em`; the chunks must be the same in every pass. A component is repaired at
+    the end of a pass, and all chunks are then summed anew under the repaired parameters before the next M-step.
+    """
+    if isinstance(chunks, Iterator):
+        raise ValueError(
+            "the chunks can be read only once, and incremental EM reads them in every pass: give a list, or an object "
+            "that iterates from the beginning each time, or use stepwise EM"
+        )
+    if monitor.rules.max_iter == 0:
+        monitor.stop_reason = "max_iter"
+    monitor.begin()
+    while monitor.stop_reason is None:
+        with Records(sum(np.size(leaf) for leaf in tree.leaves(model.expected_statistics(params))), memory) as records:
+            params = _until_repaired(model, params, chunks, monitor, repair, records)
+    return params
+
+
+def _until_repaired(model, params, chunks, monitor, repair, records) -> Any:
+    """Passes until the monitor stops or a component is repaired; M-steps in the very first pass only."""
+    passes = first_pass(model, params, chunks, records, eager=monitor.n_iter == 0)
+    while True:
+        before = params
+        state = summed(model, deque(passes, maxlen=1).pop(), records)
+        params = state.params
+        if not monitor.observe(free_energy(model, state), state.total.weight, params):
+            return before
+        if repair:
+            after = model.m_step(state.total, params)
+            if model.collapsed(after, state.total).any():
+                repaired, moved = repair(after, state.total, monitor.n_iter)
+                if moved:
+                    monitor.forget_gains()
+                return params if moved and monitor.stop_reason is not None else repaired
+        if monitor.stop_reason is not None:
+            return params
+        passes = next_pass(model, state, chunks, records, hold=repair is not None)
+
+
+def _visit(model: Any, params: Any, chunk: Chunk) -> Any:
+    """The chunk's statistics, with the entropy of its responsibilities in the place of the log-likelihood."""
+    new = model.e_step(params, [chunk])
+    return new._replace(log_likelihood=new.log_likelihood - model.expected_log_prob(new, params))
+
+
+def _maximise(model: Any, params: Any, total: Any, hold: bool) -> tuple[Any, Any]:
+    after = model.m_step(total, params)
+    if hold and model.collapsed(after, total).any():
+        return params, total
+    return after, model.recentre(total, params, after)

@@ -1,0 +1,73 @@
+"""Gaussian statistics moved, scored and inverted without the rows: what online algorithms ask beside the five verbs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.families import covariance
+
+
+class GaussianStatistics(NamedTuple):
+    """sum_w (K,), sum_x (K, d), sum_xx (K, d, d), (d, d) or (K, d)."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+    sum_xx: np.ndarray
+
+
+class GaussianMoments:
+    """The optional verbs of the Gaussian family."""
+
+    covariance_type: str
+    reg_covar: float
+    precisions_cholesky: Callable[..., np.ndarray]
+
+    def recentre(self, statistics: GaussianStatistics, old: Any, new: Any) -> GaussianStatistics:
+        """Statistics about the means of `old` -> the same rows' statistics about the means of `new`.
+
+        With y = x - old, d = new - old, w = sum_w and s = sum_x: sum (y - d)(y - d)^T = sum_xx - d (s - w d)^T - s d^T.
+        """
+        delta = new.means - old.means
+        sum_w, sum_x, sum_xx = statistics
+        moved = sum_x - sum_w[:, None] * delta
+        if self.covariance_type == "tied":
+            cross = delta.T @ moved + sum_x.T @ delta
+            sum_xx = sum_xx - (cross + cross.T) / 2  # symmetric but for rounding
+        elif self.covariance_type == "full":
+            cross = delta[:, :, None] * moved[:, None, :] + sum_x[:, :, None] * delta[:, None, :]
+            sum_xx = sum_xx - (cross + np.swapaxes(cross, 1, 2)) / 2
+        else:
+            sum_xx = sum_xx - delta * (moved + sum_x)
+        return statistics._replace(sum_x=moved, sum_xx=sum_xx)
+
+    def expected_log_prob(self, statistics: GaussianStatistics, params: Any) -> float:
+        """sum_ik r_ik log p(x_i | k) from statistics about the means of `params`.
+
+        One number for all components: tied statistics do not say which of them their sum_xx is due to.
+        """
+        k, d = params.means.shape
+        factors = self.precisions_cholesky(params)
+        if self.covariance_type in ("full", "tied"):
+            log_det = np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
+            squares = (factors * (statistics.sum_xx @ factors)).sum()
+        else:
+            factors = np.broadcast_to(factors.reshape(k, -1), (k, d))
+            log_det = np.log(factors).sum(axis=1)
+            squares = (factors**2 * statistics.sum_xx).sum()
+        constant = log_det - 0.5 * d * np.log(2 * np.pi)
+        return float((statistics.sum_w * constant).sum() - 0.5 * squares)
+
+    def expected_statistics(self, params: Any, sum_w: np.ndarray) -> GaussianStatistics:
+        """Statistics about the means of components of total weights `sum_w` (K,) that are distributed as `params` says.
+
+        Their M-step gives `params` back: the ridge, which it adds, is left out.
+        """
+        k, d = params.means.shape
+        matrices = covariance.expand(params.covariances, self.covariance_type, k, d) - self.reg_covar * np.eye(d)
+        sum_xx = sum_w[:, None, None] * matrices
+        if self.covariance_type == "tied":
+            sum_xx = sum_xx.sum(axis=0)
+        elif self.covariance_type != "full":
+            sum_xx = np.array(np.diagonal(sum_xx, axis1=1, axis2=2))
+        return GaussianStatistics(np.array(sum_w, float), np.zeros((k, d)), sum_xx)
