@@ -4,7 +4,9 @@ The work is in ``cli_jobs``, imported by the commands: NumPy and scikit-learn wo
 """
 
 import os
+import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -176,6 +178,9 @@ def info(model: Model) -> None:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ± shows a ?
     app(prog_name="fastem")
 
 

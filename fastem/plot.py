@@ -19,6 +19,7 @@ __all__ = ["COLORS", "ellipses", "history", "segmentation"]
 
 # Okabe and Ito's palette, told apart by colour-blind readers (jfly.uni-koeln.de/color), with grey and purple.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#5D3A9B")
+_LEAST_SPAN = 1e-2  # nats that the axis of a log-likelihood spans
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -170,6 +171,10 @@ def history(model: Any, ax: Axes | None = None, *, x: str = "iteration", label: 
     ax.set_ylabel("log-likelihood (nats)")
     if x == "iteration":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", useOffset=False)
+    if len(table):  # a fit that began at its optimum would else be a picture of rounding
+        ax.update_datalim([(along[-1], table["log_likelihood"][-1] + side * _LEAST_SPAN / 2) for side in (-1, 1)])
+        ax.autoscale_view()
     ax.grid(alpha=0.25)
     return ax
 

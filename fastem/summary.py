@@ -51,7 +51,7 @@ def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
         yield "components in trouble", happened
     shown = {"n_components", "covariance_type", "callback", "verbose", "verbose_interval", "warm_start"}
     settings = {name: value for name, value in parameters.items() if name not in shown and value is not None}
-    yield "settings", "  ".join(f"{OPTIONS.get(name, name)} {_short(value)}" for name, value in settings.items())
+    yield "settings", "  ".join(f"{OPTIONS.get(name, name)}={_short(value)}" for name, value in settings.items())
 
 
 def _seconds(attributes: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, BrokenPipeError):  # of the last, typer makes a silent end
             raise
         except KeyboardInterrupt:
             say("interrupted; nothing was saved", label="error: ", style="bold red", err=True)

@@ -69,7 +69,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     # A ValueError here, and for check_estimator's check_dtype_object a TypeError as well.
     "objects": (lambda: mixture().fit(np.array([[{}, {}]] * 9, dtype=object)), ["dict", "number"]),
     "sparse": (lambda: mixture().fit(csr_array(X)), ["[Ss]parse", "dense"]),
-    "masked": (lambda: mixture().fit(np.ma.masked_greater(X, 2)), ["masked", r"row \d+, column \d", "filled"]),
+    "masked": (lambda: mixture().fit(np.ma.masked_greater(X, 1)), ["masked", r"row \d+, column \d", "filled"]),
     "masked weights": (weighted(np.ma.masked_less(np.r_[ones[1:], 0], 1)), ["sample_weight", "masked", "row 39"]),
     "times": (lambda: mixture().fit(np.full((9, 2), np.datetime64("2020-01-01"))), ["datetime64"]),
     "records": (lambda: mixture().fit(np.zeros(9, [("a", float), ("b", float)])), ["fields a, b"]),

@@ -232,6 +232,16 @@ def test_info_of_every_covariance_type(run, tmp_path, covariance_type):
     assert f"± {np.sqrt(variance[second]):.2g}" in out
 
 
+def test_a_reader_that_leaves_and_a_terminal_without_signs(folder):
+    command, options = [*FASTEM, "info", "model.npz"], {"cwd": folder, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT, **options) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    ascii_only = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=ascii_only, check=True, **options)
+    assert b" ? 0.9" in done.stdout and done.stderr == b""
+
+
 def test_info_of_many_features(run, tmp_path):
     X = np.random.default_rng(0).normal(size=(300, 40))
     fastem.GaussianMixture(1, random_state=0).fit(X).save(tmp_path / "wide.npz")
