@@ -135,6 +135,7 @@ def test_names_of_columns_are_told(X):
         (np.full(100, np.nan), "the weight is NaN in row 200"),
         (np.full(100, np.inf), "the weight is inf in row 200"),
         (np.ones(99), r"100 rows has weights of shape \(99,\)"),
+        (np.ones(100, complex), "dtype complex128; give one number"),
         (np.ones((100, 1)), r"weights of shape \(100, 1\)"),
         (None, "some blocks have weights and some have none"),
     ],

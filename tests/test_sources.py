@@ -1,7 +1,5 @@
-"""The same rows from every source are the same chunks; what is wrong with one is told by source, chunk and row."""
+"""The same rows from every source are the same chunks, whatever was chosen of them."""
 
-import os
-import re
 import subprocess
 import sys
 import threading
@@ -10,20 +8,24 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from source_kinds import (
+    KINDS,
+    NAMELESS,
+    NAMES,
+    ONCE,
+    UNCOUNTED,
+    N,
+    Sliceable,
+    bare,
+    cut,
+    pa,
+    read,
+    saved,
+)
 
 import fastem
 from fastem import Chunks
-from fastem.sources import ReadError, is_source, open_rows, open_source
-
-h5py = pytest.importorskip("h5py")
-zarr = pytest.importorskip("zarr")
-pa = pytest.importorskip("pyarrow")
-pytest.importorskip("pyarrow.dataset")
-pytest.importorskip("pyarrow.feather")
-pytest.importorskip("pyarrow.parquet")
-pytest.importorskip("pyarrow.compute")
-
-N, NAMES = 300, ["a", "b", "c"]
+from fastem.sources import ReadError, is_source, open_rows
 
 
 @pytest.fixture(autouse=True)
@@ -35,144 +37,6 @@ def thread_joined():
 @pytest.fixture
 def X(rng):
     return rng.normal(size=(N, len(NAMES)))
-
-
-def read(data, **options):
-    """All rows and weights of a source, by its chunks."""
-    with open_rows(data, **options) as rows:
-        chunks = [(c.X.copy(), c.sample_weight.copy()) for c in rows]
-    return np.concatenate([c for c, _ in chunks]), np.concatenate([w for _, w in chunks])
-
-
-def table(X):
-    return pa.table({name: X[:, j] for j, name in enumerate(NAMES)})
-
-
-def records(X):
-    out = np.empty(len(X), [(name, X.dtype) for name in NAMES])
-    for j, name in enumerate(NAMES):
-        out[name] = X[:, j]
-    return out
-
-
-class Sliceable:
-    def __init__(self, X):
-        self.X, self.shape = X, X.shape
-
-    def __getitem__(self, rows):
-        assert isinstance(rows, slice)
-        return self.X[rows].tolist()
-
-
-def saved(path, X):
-    np.save(path, X)
-    return path
-
-
-def hdf5(path, X, **options):
-    with h5py.File(path, "w") as file:
-        file.create_dataset("deep/er/rows", data=X, **options)
-        file["other"] = np.arange(5.0)
-    return path
-
-
-def zipped(path, X):
-    with zarr.storage.ZipStore(path, mode="w") as store:
-        zarr.create_array(store, data=X, chunks=(37, 2))
-    return path
-
-
-def zarr_group(path, X):
-    group = zarr.open_group(path, mode="w")
-    group.create_array("in/rows", data=X, chunks=(37, 3))
-    group.create_array("in/weights", data=np.arange(5.0))
-    return f"{path}::in/rows"
-
-
-def zarr_array(path, X):
-    zarr.create_array(path, data=X, chunks=(128, 3))
-    return path
-
-
-def csv(path, X, sep=",", **options):
-    pd.DataFrame(X, columns=NAMES).to_csv(path, index=False, sep=sep, **options)
-    return path
-
-
-def parquet(path, X):
-    pa.parquet.write_table(table(X), path, row_group_size=70)
-    return path
-
-
-def feather(path, X):
-    pa.feather.write_feather(table(X), path, chunksize=64)
-    return path
-
-
-def files(folder, X, ending, write):
-    for part, first in enumerate(range(0, N, 70)):
-        write(folder / f"part-{part}{ending}", X[first : first + 70])
-    return str(folder / f"part-*{ending}")
-
-
-def cut(X):
-    return np.array_split(X, [0, 0, 5, 150, 150, N])
-
-
-KINDS = {
-    "array": lambda tmp, X: Chunks(X),
-    "fortran array": lambda tmp, X: Chunks(np.asfortranarray(X)),
-    "big-endian records": lambda tmp, X: records(X.astype(">f8")),
-    "memmap": lambda tmp, X: np.load(saved(tmp / "x.npy", X), mmap_mode="r"),
-    "sliceable": lambda tmp, X: Sliceable(X),
-    "npy": lambda tmp, X: saved(tmp / "x.npy", X),
-    "fortran npy": lambda tmp, X: saved(tmp / "x.npy", np.asfortranarray(X)),
-    "records npy": lambda tmp, X: saved(tmp / "x.npy", records(X)),
-    "glob of npy": lambda tmp, X: files(tmp, X, ".npy", np.save),
-    "list of npy": lambda tmp, X: [saved(tmp / "x.npy", X[:150]), str(saved(tmp / "y.npy", X[150:]))],
-    "csv": lambda tmp, X: csv(tmp / "x.csv", X),
-    "csv without header": lambda tmp, X: csv(tmp / "x.CSV", X, header=False),
-    "csv of semicolons": lambda tmp, X: csv(tmp / "x.csv", X, ";", encoding="utf-8-sig"),
-    "glob of csv": lambda tmp, X: files(tmp, X, ".csv", csv),
-    "parquet": lambda tmp, X: parquet(tmp / "x.parquet", X),
-    "glob of parquet": lambda tmp, X: files(tmp, X, ".parquet", parquet),
-    "folder of parquet": lambda tmp, X: files(tmp_folder(tmp), X, ".parquet", parquet).rpartition("/")[0],
-    "feather": lambda tmp, X: feather(tmp / "x.feather", X),
-    "dataset": lambda tmp, X: pa.dataset.dataset(parquet(tmp / "x.pq", X)),
-    "table": lambda tmp, X: table(X),
-    "pandas": lambda tmp, X: Chunks(pd.DataFrame(X, columns=NAMES, index=np.arange(N) * 2)),
-    "polars": lambda tmp, X: Chunks(pl.DataFrame(X, schema=NAMES)),
-    "hdf5": lambda tmp, X: f"{hdf5(tmp / 'x.h5', X)}::deep/er/rows",
-    "hdf5 in chunks": lambda tmp, X: hdf5(tmp / "x.hdf5", X, chunks=(37, 2), compression="gzip"),
-    "hdf5 records": lambda tmp, X: f"{hdf5(tmp / 'x.h5', records(X))}::/deep/er/rows",
-    "open hdf5": lambda tmp, X: h5py.File(hdf5(tmp / "x.h5", X))["deep/er/rows"],
-    "zarr": lambda tmp, X: zarr_array(tmp / "x.zarr", X),
-    "zarr group": lambda tmp, X: zarr_group(tmp / "x.zarr", X),
-    "zarr zip": lambda tmp, X: zipped(tmp / "x.zip", X),
-    "open zarr": lambda tmp, X: zarr.open(zarr_array(tmp / "x.zarr", X), mode="r"),
-    "callable": lambda tmp, X: lambda: iter(cut(X)),
-    "callable of lists": lambda tmp, X: lambda: [[], X[:200].tolist(), X[200:].tolist()],
-    "callable of frames": lambda tmp, X: lambda: (pd.DataFrame(part, columns=NAMES) for part in cut(X)),
-    "callable of polars": lambda tmp, X: lambda: (pl.DataFrame(part, schema=NAMES) for part in cut(X)),
-    "callable of batches": lambda tmp, X: lambda: iter(table(X).to_batches(max_chunksize=70)),
-    "callable of records": lambda tmp, X: lambda: (records(part) for part in cut(X)),
-    "generator": lambda tmp, X: (part for part in cut(X)),
-    "batch reader": lambda tmp, X: table(X).to_reader(max_chunksize=70),
-}
-NAMELESS = {"array", "fortran array", "memmap", "sliceable", "npy", "fortran npy", "glob of npy", "list of npy"}
-NAMELESS |= {"csv without header", "hdf5", "hdf5 in chunks", "open hdf5", "zarr", "zarr group", "zarr zip", "open zarr"}
-NAMELESS |= {"callable", "callable of lists", "generator"}
-UNCOUNTED = {kind for kind in KINDS if kind.startswith(("csv", "glob of csv", "callable", "generator", "batch reader"))}
-ONCE = {"generator", "batch reader"}
-
-
-def bare(data):
-    return data.source if isinstance(data, Chunks) else data
-
-
-def tmp_folder(tmp):
-    (tmp / "folder.parquet").mkdir()
-    return tmp / "folder.parquet"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -282,38 +146,6 @@ def test_csv_with_text_empty_fields_and_names_twice(tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        (["a", "d"], "has no column 'd'; it has 'a', 'b', 'c'"),
-        ([3], "has no column 3; it has 3, counted from 0"),
-        ([1.5], "1.5 is no column"),
-        ([], "no columns of .* are left"),
-        ("a", "give a list of names"),
-    ],
-)
-def test_wrong_columns(X, columns, message):
-    with pytest.raises(ValueError, match=message):
-        open_source(Chunks(table(X), columns=columns))
-
-
-def test_wrong_choices(X):
-    with pytest.raises(ValueError, match="its columns have no names: give indices"):
-        open_source(Chunks(X, columns=["a"]))
-    with pytest.raises(ValueError, match="rows_per_chunk is 0"):
-        Chunks(X, rows_per_chunk=0)
-    with pytest.raises(ValueError, match="rows is 'all'"):
-        open_source(Chunks(X, rows="all"))
-    with pytest.raises(ReadError, match=r"rows 0 to|at row 0\): rows\(X\) gave shape \(300, 3\)"):
-        read(Chunks(X, rows=lambda X: X > 0))
-    with pytest.raises(ValueError, match="is not read by pyarrow.dataset"):
-        open_source(Chunks(X, rows=pa.compute.field("a") > 0))
-    with pytest.raises(ValueError, match="Chunks already"):
-        Chunks(Chunks(X))
-    with pytest.raises(ValueError, match="has no rows"):
-        read(Chunks(X, rows=lambda X: X[:, 0] > 100))
-
-
 def test_weights_are_sliced_along_and_filtered(tmp_path, X, rng):
     weight = rng.uniform(size=N)
     X[7, 0] = np.inf
@@ -328,201 +160,9 @@ def test_weights_are_sliced_along_and_filtered(tmp_path, X, rng):
     assert (weights == 3).all()
 
 
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        (np.ones(N - 1), r"sample_weight has shape \(299,\); \(300,\) is wanted"),
-        (np.ones((N, 1)), "one weight for each row"),
-        (np.array(["1"] * N), "real numbers are wanted"),
-        (np.where(np.arange(N) == 150, -1.0, 1.0), "the weight is -1 in row 150 of the ndarray"),
-        (np.where(np.arange(N) == 299, np.nan, 1.0), "the weight is NaN in row 299"),
-        (np.zeros(N), "zero in every row"),
-    ],
-)
-def test_wrong_weights(X, weight, message):
-    with pytest.raises(ValueError, match=message):
-        read(Chunks(X), sample_weight=weight)
-
-
-def test_fewer_and_more_weights_than_rows_of_a_stream(X):
-    with pytest.raises(ReadError, match=r"\(rows 0 to 149 were read\): sample_weight has 200 weights, and there"):
-        read(lambda: iter(cut(X)), sample_weight=np.ones(200))
-    with pytest.raises(ReadError, match="sample_weight has 301 weights, and there are 300 rows"):
-        read(lambda: iter(cut(X)), sample_weight=np.ones(301))
-    with pytest.raises(ValueError, match="weights of its own"):
-        read(lambda: iter([(X, np.ones(N))]), sample_weight=np.ones(N))
-    with pytest.raises(ValueError, match="and a column of weights was chosen too"):
-        read(Chunks(lambda: iter([(X, np.ones(N))]), weights=0))
-    with pytest.raises(ReadError, match="some blocks have weights and some have none"):
-        read(lambda: iter([(X, np.ones(N)), X]))
-
-
-@pytest.mark.parametrize("kind", ["npy", "fortran npy", "csv", "parquet", "hdf5", "zarr", "callable", "table"])
-def test_nan_is_told_by_row_column_and_chunk(kind, tmp_path, X):
-    X[217, 1] = np.nan
-    data = KINDS[kind](tmp_path, X)
-    column = 1 if kind in NAMELESS else "'b'"
-    with pytest.raises(ReadError, match=rf"NaN in row 217 of .*, column {column} \(chunk 4\)"):
-        read(Chunks(data, rows_per_chunk=50))
-    X[217, 1] = 0
-
-
-def test_rows_in_messages_are_rows_of_the_source(tmp_path, X):
-    X[217, 1] = np.nan
-    with pytest.raises(ReadError, match="NaN in row 217 of the ndarray"):
-        read(Chunks(X, rows=lambda X: X[:, 0] > -0.1 if not np.isnan(X[:, 1]).any() else X[:, 1] != 0))
-    parts = files(tmp_path, X, ".npy", np.save)
-    with pytest.raises(ReadError, match=r"NaN in row 7 of .*part-3\.npy \(row 217 of all files\), column 1"):
-        read(parts)
-
-
-def test_a_generator_is_read_once(X):
-    with open_rows(part for part in cut(X)) as rows:
-        assert sum(len(chunk.X) for chunk in rows) == N
-        with pytest.raises(ValueError, match="can be read only once.*callable.*algorithm='stepwise'"):
-            next(iter(rows))
-    parts = iter(cut(X))
-    with open_rows(lambda: parts) as rows, pytest.raises(ReadError, match="returned the same iterator twice"):
-        list(rows)
-    with pytest.raises(ValueError, match="gave no chunk"):
-        open_rows(lambda: iter([]))
-
-
-@pytest.mark.parametrize(
-    ("second", "message"),
-    [
-        (lambda X: X[:, :2], "a chunk has 2 columns, where the first one has 3"),
-        (lambda X: X.astype(np.float32), "a chunk holds float32, where the first one holds float64"),
-        (lambda X: X.astype(complex), "column 0 holds complex128"),
-        (lambda X: X[None], r"shape \(1, 150, 3\)"),
-        (lambda X: pd.DataFrame(X, columns=NAMES), "has the columns"),
-        (lambda X: (X, None, None), "a tuple of 3"),
-        (lambda X: 1 / 0, "ZeroDivisionError: division by zero"),
-    ],
-)
-def test_faults_of_a_stream(X, second, message):
-    closed = []
-
-    def chunks():
-        try:
-            yield X[:150]
-            yield second(X[150:])
-        finally:
-            closed.append(True)
-
-    with pytest.raises(ReadError, match=rf"chunks, chunk 1 \(rows 100 to 149 were read\): .*{message}") as caught:
-        read(Chunks(chunks, rows_per_chunk=100))
-    assert caught.value.__cause__ is not None and len(closed) == 2
-
-
-CHANGES = {
-    "size": lambda path, X: np.save(path, X[:-1]),
-    "time": lambda path, X: os.utime(path, ns=(1, 1)),
-    "dtype": lambda path, X: np.save(path, X.astype(np.float32)),
-    "gone": lambda path, X: path.unlink(),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_changes_between_passes(change, tmp_path, X):
-    path = saved(tmp_path / "x.npy", X)
-    with open_rows(path) as rows:
-        assert sum(len(chunk.X) for chunk in rows) == N
-        CHANGES[change](path, X)
-        with pytest.raises(ReadError, match="cannot be read any more" if change == "gone" else "has changed since it"):
-            next(iter(rows))
-
-
-def test_a_store_or_stream_that_changes_between_passes(tmp_path, X):
-    zarr_array(tmp_path / "x.zarr", X)
-    array = zarr.open(tmp_path / "x.zarr", mode="r+")
-    with open_rows(str(tmp_path / "x.zarr")) as rows, open_rows(array) as opened:
-        assert len([*rows, *opened]) == 2
-        array.append(X)
-        for again in (rows, opened):
-            with pytest.raises(ReadError, match="has changed since it was opened"):
-                next(iter(again))
-    lengths = iter([N, N, N - 1])
-    with open_rows(lambda: iter([X[: next(lengths)]])) as rows:
-        assert len(list(rows)) == 1
-        with pytest.raises(ReadError, match="gave 299 rows, where 300 were there before"):
-            list(rows)
-
-
-@pytest.mark.parametrize("kind", ["npy", "fortran npy", "parquet", "feather", "hdf5", "zarr zip"])
-def test_truncated_files(kind, tmp_path, X):
-    data = str(KINDS[kind](tmp_path, np.tile(X, (100, 1)))).partition("::")[0]
-    os.truncate(data, os.path.getsize(data) - 1000)
-    with pytest.raises(ValueError, match=rf"{re.escape(data)} is truncated"):
-        read(data)
-
-
-def test_a_file_that_is_cut_off_while_it_is_read(tmp_path, X):
-    path = saved(tmp_path / "x.npy", np.tile(X, (1000, 1)))
-    with open_rows(Chunks(path, rows_per_chunk=1000)) as rows:
-        chunks = iter(rows)
-        next(chunks)
-        os.truncate(path, 4_000_000)
-        with pytest.raises(ReadError, match=r"x\.npy, chunk \d+ \(.*\): the file is truncated: \d+ bytes"):
-            list(chunks)
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("none.npy", FileNotFoundError, "there is no file"),
-        ("none*.parquet", FileNotFoundError, "no file matches"),
-        ("x.xlsx", ValueError, r"cannot read \.xlsx; give \.npy, \.csv"),
-        ("x.npy::rows", ValueError, "only HDF5 and Zarr"),
-        ("x.h5::rows", ValueError, "has no array 'rows'; it has deep/er/rows, other. Name one"),
-        ("x.zarr::x", ValueError, r"has no array 'x'; it has in/rows, in/weights"),
-        ("x.zarr::in/weights", ValueError, r"shape \(5,\); a table of rows and columns"),
-        ("flat.npy", ValueError, r"shape \(5,\); a table"),
-        ("empty.npy", ValueError, "has no rows"),
-        ("objects.npy", ValueError, "Python objects"),
-        ("complex.npy", ValueError, "column 0 of .* holds complex128; real numbers are wanted"),
-    ],
-)
-def test_wrong_files(name, error, message, tmp_path, X):
-    hdf5(tmp_path / "x.h5", X)
-    zarr_group(tmp_path / "x.zarr", X)
-    (tmp_path / "x.xlsx").touch()
-    np.save(tmp_path / "x.npy", X)
-    np.save(tmp_path / "flat.npy", np.arange(5))
-    np.save(tmp_path / "empty.npy", X[:0])
-    np.save(tmp_path / "objects.npy", np.array([[None]]))
-    np.save(tmp_path / "complex.npy", X + 1j)
-    with pytest.raises(error, match=message):
-        read(str(tmp_path / name))
-
-
-def test_files_that_do_not_fit_together(tmp_path, X):
-    csv(tmp_path / "x.csv", X)
-    pd.DataFrame(X, columns=["c", "b", "a"]).to_csv(tmp_path / "y.csv", index=False)
-    with pytest.raises(ValueError, match="must have the same columns"):
-        open_source(str(tmp_path / "*.csv"))
-    found, _ = read(Chunks(str(tmp_path / "*.csv"), columns=["a"]))
-    assert (found[:, 0] == np.concatenate([X[:, 0], X[:, 2]])).all()
-
-
-def test_a_missing_package_is_named(tmp_path, X, monkeypatch):
-    path = hdf5(tmp_path / "x.h5", X)
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs h5py, which is not installed: pip install 'fastem\[io\]'"):
-        open_source(path)
-
-
 def test_readers_are_imported_when_used():
     code = "import sys, fastem; fastem.Chunks; print(*{'pyarrow', 'h5py', 'zarr', 'sklearn', 'numba'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == ""
-
-
-def test_a_loop_that_fails_leaves_no_thread(X):
-    with pytest.raises(ZeroDivisionError) as caught, open_rows(Chunks(X, rows_per_chunk=10)) as rows:
-        for _ in rows:
-            1 / 0  # noqa: B018
-    assert not [t for t in threading.enumerate() if t.name == "fastem-reader"]
-    assert caught.tb is not None  # whose frames still hold the iterator
 
 
 def test_two_passes_at_once(X):

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import repeat
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ def read_ahead(blocks: Iterable, packing: Packing, depth: int = 3) -> Generator[
         yield from (part for _, part in _packed(blocks, packing, repeat(free.get()), stop.is_set))
         return
     try:
-        while (item := full.get()) is not None:
+        while (item := _taken(full)) is not None:
             if isinstance(item, BaseException):
                 raise item
             buffer, part = item
@@ -68,6 +69,13 @@ def read_ahead(blocks: Iterable, packing: Packing, depth: int = 3) -> Generator[
         stop.set()
         free.put(None)
         thread.join()
+
+
+def _taken(full: SimpleQueue) -> Any:
+    """The next item. A wait without end would not see Ctrl-C on Windows, or where another thread got the signal."""
+    while True:
+        with suppress(Empty):
+            return full.get(timeout=0.2)
 
 
 class _Buffer:
@@ -149,8 +157,11 @@ def _check_block(X: np.ndarray, weight: np.ndarray | None, packing: Packing) -> 
         )
     if (weight is not None) != packing.weighted:
         raise ValueError("some blocks have weights and some have none; give weights with every block, or with none")
-    if weight is not None and weight.shape != (len(X),):
-        raise ValueError(f"a block of {len(X)} rows has weights of shape {weight.shape}; give one weight a row")
+    if weight is not None and (weight.shape != (len(X),) or weight.dtype.kind not in "biuf"):
+        raise ValueError(
+            f"a block of {len(X)} rows has weights of shape {weight.shape} and dtype {weight.dtype}; give one number "
+            "a row"
+        )
 
 
 def _holds(dtype: np.dtype, other: np.dtype) -> bool:

@@ -49,8 +49,7 @@ def dataset_source(
     reading: dict[str, Any] = {
         "columns": names,
         "batch_size": max(1024, BATCH_BYTES // (8 * len(names))),
-        "batch_readahead": 2,  # memory: by default, 16 batches of 4 files, whole row groups of Parquet each
-        "fragment_readahead": 1,
+        **_frugal(dataset, name),
     }
 
     def blocks() -> Blocks:
@@ -70,6 +69,19 @@ def dataset_source(
     return Source(
         name, picked, blocks, n_rows, picked.weights is not None, signature=signature, name_of_row=name_of_row
     )
+
+
+def _frugal(dataset: Any, name: str) -> dict[str, Any]:
+    """Options of a scan that holds few batches in memory.
+
+    Of a Parquet file of 0.5 GB in 16 row groups, pyarrow 26 holds 660 MB by default, and 120 MB so; of a Feather file
+    of that size 330 MB and 65 MB.
+    """
+    few: dict[str, Any] = {"batch_readahead": 2, "fragment_readahead": 1}
+    if getattr(getattr(dataset, "format", None), "default_extname", "") == "parquet":
+        whole = needed("pyarrow.dataset", name).ParquetFragmentScanOptions(pre_buffer=False)
+        return few | {"fragment_scan_options": whole}
+    return few | {"use_threads": False}
 
 
 def table_source(table: Any, choice: Choice, name: str, expression: Any = None) -> Source:
@@ -127,8 +139,8 @@ def csv_source(path: str, choice: Choice) -> Source:
     reader = needed("pyarrow.csv", path)
     try:
         delimiter, header_lines = _look_at_the_top(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 (or as .npy)") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not UTF-8 text with commas; save it as UTF-8 (or as .npy)") from error
     first = _first_line(path, delimiter)
     labels = [str(i) for i in range(len(first))]  # names in a header may be empty, or the same twice
 

@@ -125,7 +125,7 @@ def _opened(data: Any, choice: Choice, expression: Any) -> Source:
     if _is_paths(data):
         parts = [_file(os.fspath(path), choice, expression) for path in data]
         return parts[0] if len(parts) == 1 else joined(parts)
-    name = f"the {type(data).__name__}"
+    name = _name_of(data)
     if hasattr(data, "to_batches") and hasattr(data, "count_rows"):
         return dataset_source(data, choice, name, expression)
     if not isinstance(data, Iterator) and hasattr(data, "__arrow_c_stream__"):
@@ -137,11 +137,24 @@ def _opened(data: Any, choice: Choice, expression: Any) -> Source:
     if isinstance(data, Iterator):
         return iterator_source(data, choice, name)
     if callable(data):
-        return callable_source(data, choice, f"the callable {getattr(data, '__qualname__', type(data).__name__)}")
+        return callable_source(data, choice, name)
     raise ValueError(
         f"X is {type(data).__name__}; an array, a path ({ENDINGS}), a list of paths, an open dataset, an object with "
         "shape and slices of rows, or a callable that returns an iterator of chunks is wanted"
     )
+
+
+def _name_of(data: Any) -> str:
+    """What messages call an open object: its file, where it has one."""
+    if isinstance(getattr(data, "filename", None), (str, os.PathLike)):  # of a numpy.memmap
+        return os.fspath(data.filename)
+    if hasattr(data, "file") and hasattr(data.file, "filename"):  # of an h5py.Dataset
+        return f"{data.file.filename}::{data.name}"
+    files = getattr(data, "files", None)  # of a pyarrow.dataset
+    if isinstance(files, list) and files:
+        return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    kind = "callable" if callable(data) else type(data).__name__
+    return f"the {kind} {getattr(data, '__name__', '')}".rstrip()
 
 
 def _file(path: str, choice: Choice, expression: Any) -> Source:

@@ -62,12 +62,13 @@ def iterator_source(chunks: Iterator, choice: Choice, name: str) -> Source:
     --------
     >>> import numpy as np
     >>> from fastem.sources import open_rows
-    >>> with open_rows(np.full((2, 1), i) for i in range(2)) as rows:
-    ...     print([chunk.X.ravel().tolist() for chunk in rows])
-    ...     [chunk for chunk in rows]
+    >>> rows = open_rows(np.full((2, 1), i) for i in range(2))
+    >>> [chunk.X.ravel().tolist() for chunk in rows]
+    [[0.0, 0.0, 1.0, 1.0]]
+    >>> next(iter(rows))
     Traceback (most recent call last):
     ...
-    ValueError: the generator can be read only once, ...
+    ValueError: the generator <genexpr> can be read only once, ...
     """
     first, shape = _begin(chunks, name)
     return _stream(lambda: chain([first], chunks), shape, choice, name, chunks)
