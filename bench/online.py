@@ -21,7 +21,7 @@ from common import THREADS, Case, limit_threads, make_data, make_start, mixture,
 
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk, chunk
-from fastem.engine.em import fit_em
+from fastem.engine.em import Position, fit_em
 from fastem.engine.incremental import MEMORY, first_pass, next_pass, summed
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import ConvergenceMonitor, Rules
@@ -97,7 +97,7 @@ def measure(case: Case, seed: int, options: argparse.Namespace) -> dict[str, Any
     model, data = Mixture(Gaussian("full", 0.0), THREADS), chunk(X)
     model.e_step(start, [chunk(X[:1000])])  # loads the kernels
     monitor = ConvergenceMonitor(Rules(tol=1e-6, max_iter=5000), float(np.finfo(float).eps))
-    fit_em(model, start, [data], monitor)
+    fit_em(model, Position(start), [data], monitor)
     history = np.array(monitor.history) / [len(X), 1.0]
     target = history[-1, 0] - SHORT_OF
     # The log-likelihood of iteration i is that of the parameters after i passes.

@@ -2,29 +2,30 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
+from fastem.checkpoint import Checkpoint
+from fastem.data import Data, opened
 from fastem.engine import tree
-from fastem.engine.chunks import Chunk, chunk
-from fastem.engine.collapse import Collapse
-from fastem.engine.em import fit_em
+from fastem.engine.chunks import chunk
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
-from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
+from fastem.engine.monitor import HISTORY, Rules
+from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.scoring import FittedMixture
 from fastem.starts import Start, sample_size, scale_of, starting_params
 from fastem.validation import (
     check_data,
     check_enough_rows,
+    check_plan,
     check_reg_covar,
     check_seed,
-    check_weights,
     distinct_rows,
 )
 from fastem.verbose import report_ending, reporting, warning_of_ending
@@ -46,16 +47,48 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
 
     # Fitting.
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        algorithm="batch",
+        batch_size=None,
+        step=None,
+        held_out=None,
+        checkpoint=None,
+        resume=False,
+    ):
         """Estimate the parameters by expectation-maximization.
 
         Parameters
         ----------
-        X : array-like (n, d)
-            Rows are observations. A C-contiguous float32 or float64 array, memory-mapped or not, is not copied.
+        X : array-like (n, d), or a source
+            Rows are observations. A C-contiguous float32 or float64 array is not copied. A source is read in chunks
+            and never held in memory: a path, list of paths or glob (``.npy``, ``.csv``, Parquet, Feather,
+            ``file.h5::dataset``, ``store.zarr::array``), an open dataset, a memory-mapped array, an object with
+            ``shape`` and slices of rows, a callable that returns a fresh iterator of chunks, or :class:`fastem.Chunks`.
         y : ignored
         sample_weight : array-like (n,), optional
             Weight 2 counts a row twice, weight 0 leaves it out.
+        algorithm : {"batch", "stepwise", "incremental"}
+            "batch" is EM. "incremental" does an M-step after each batch, whose statistics replace those that it had in
+            the pass before (Neal and Hinton 1998): fewer passes, the same fixed points; `history_` is the free
+            energy. "stepwise" blends statistics with steps that fall (Cappé and Moulines 2009): the fewest passes, and
+            the one for rows that can be read only once; it ends near the optimum, not at it.
+        batch_size : int, optional
+            Rows of a batch of the latter two; by default a hundredth of the rows, at most 262,144.
+        step : callable, optional
+            Step size of batch t, such as :class:`fastem.StepSize`; for "stepwise".
+        held_out : array-like (m, d), optional
+            Rows that are not learned but scored after every pass, by which "stepwise" stops; without them it stops by
+            the log-likelihood of each batch before it is learned.
+        checkpoint : path, optional
+            After every iteration, all that is needed to go on is written there.
+        resume : bool, default False
+            Go on from the checkpoint, or start where there is no such file yet. The result is that of the fit that was
+            never interrupted.
 
         Returns
         -------
@@ -72,49 +105,62 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         ConvergenceWarning
             If the fit stopped before it converged, or components collapsed.
         """
-        self._fit(X, sample_weight)
+        self._validate_parameters()
+        check_plan(algorithm, batch_size, step, checkpoint, resume)
+        on_rows = getattr(self.callback, "on_rows", None)
+        with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
+            if held_out is not None:
+                held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
+            with np.errstate(over="ignore", under="ignore"):
+                self._fit(data, Plan(algorithm, batch_size, step, held_out), checkpoint, resume, interrupted)
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, then the most probable component of each row; the same labels as ``fit(X).predict(X)``."""
-        X = self._fit(X, sample_weight)
-        return self._rows(X, "labels")
+        return self.fit(X, sample_weight=sample_weight).predict(X)
 
-    def _fit(self, X: Any, sample_weight: Any) -> np.ndarray:
-        self._validate_parameters()
-        X = check_data(self, X, reset=True)
-        sample_weight = check_weights(sample_weight, len(X))
-        check_enough_rows(len(X), sample_weight, self.n_components)
-        with interruptible() as interrupted, np.errstate(over="ignore", under="ignore"):
-            self._fit_chunks([chunk(X, sample_weight)], X.shape, X.dtype, interrupted)
-        return X
-
-    def _fit_chunks(
-        self, chunks: Iterable[Chunk], shape: tuple[int, int], dtype: np.dtype, interrupted: Callable[[], bool]
-    ) -> None:
-        """Fit to chunks of `dtype` that can be gone through again and again, `shape` (n, d) in all."""
+    def _fit(self, data: Data, plan: Plan, path: Any, resume: bool, interrupted: Callable[[], bool]) -> None:
+        started = time.perf_counter()
         random_state = check_seed(self.random_state)
-        rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-        model = Mixture(self._family(dtype), self.n_jobs)
-        sample = subsample(chunks, sample_size(self.n_components, shape[1]), rng)
+        checkpoint = Checkpoint(path, self._settings(data, plan))
+        checkpoint.clear_leftovers()
+        saved = checkpoint.read() if resume else None
+        seed = saved.plain["seed"] if saved else int(random_state.randint(np.iinfo(np.int32).max))
+        rng = np.random.default_rng(seed)
+        model = Mixture(self._family(data.dtype), self.n_jobs)
+        size = sample_size(self.n_components, data.n_features)
+        if data.once:
+            chunks = data.head(batch_size(plan, data, self.n_components), size)
+        else:
+            chunks = data.chunks
+        sample = subsample(chunks, size, rng)
+        check_enough_rows(len(sample.X), sample.sample_weight, self.n_components)
         start = Start(model, self.n_components, sample, scale_of(sample))
         self._warn_of_data(start)
         rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
-        best: tuple[float, Any, Any, Any] | None = None
-        started = time.perf_counter()
-        for _ in range(self.n_init):
-            collapse = Collapse(self.on_collapse, sample, start.scale, rng)
-            monitor = ConvergenceMonitor(rules, np.finfo(dtype).eps, shape[0], started)
-            params = self._start(start, random_state)
-            params = fit_em(model, params, chunks, monitor, collapse.bind(model))
-            score = monitor.history[-1][0] if monitor.history else -np.inf
-            if best is None or score > best[0]:
-                best = score, params, monitor, collapse
-            if monitor.stop_reason in ("interrupted", "callback", "max_time"):
-                break
-        assert best is not None
-        _, params, monitor, collapse = best
-        self._record(params, monitor, collapse, dtype)
+        fitting = Fitting(
+            model,
+            data,
+            start,
+            rules,
+            plan,
+            self.on_collapse,
+            lambda: self._start(start, random_state),
+            checkpoint,
+            random_state,
+            rng,
+            seed,
+            started,
+        )
+        self._record(fitting.run(1 if data.once else self.n_init, saved), data.dtype)
+
+    def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
+        """What a fit that is resumed must have in common with the one that was broken off."""
+        names = "n_components", "covariance_type", "reg_covar", "init_params", "n_init", "on_collapse"
+        settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        seed = self.random_state if isinstance(self.random_state, int) else None
+        what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
+        return {**settings, **what, "algorithm": plan.algorithm, "batch_size": plan.batch_size, "step": repr(plan.step)}
 
     def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
         if self.warm_start and hasattr(self, "weights_"):
@@ -145,20 +191,16 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
                 stacklevel=5,
             )
 
-    def _record(self, params: MixtureParams, monitor: ConvergenceMonitor, collapse: Collapse, dtype: np.dtype) -> None:
-        self._set_params_(params, dtype)
+    def _record(self, outcome: Outcome, dtype: np.dtype) -> None:
+        monitor = outcome.monitor
+        self._set_params_(outcome.params, dtype)
         self.history_ = np.array(monitor.history, HISTORY)
         self.lower_bounds_ = [float(v) for v in self.history_["log_likelihood"] / monitor.weight]
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
         self.n_iter_ = monitor.n_iter
         self.converged_ = monitor.converged
         self.stop_reason_ = monitor.stop_reason
-        self.diagnostics_ = {
-            "start": self.init_params,
-            "restarted": collapse.restarted,
-            "dropped": collapse.dropped,
-            "floored": sorted(collapse.floored),
-        }
+        self.diagnostics_ = {"start": self.init_params, **outcome.collapse.record()}
         report_ending(self)
         if words := warning_of_ending(self):
             warnings.warn(words, ConvergenceWarning, stacklevel=5)

@@ -4,11 +4,13 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.engine.chunks import chunk, total_weight
+from fastem.data import opened
 from fastem.engine.model import Mixture, MixtureParams
-from fastem.validation import check_data, check_number, check_seed, check_weights
+from fastem.sources import open_output
+from fastem.validation import check_number, check_seed
 
 
 class FittedMixture:
@@ -24,37 +26,71 @@ class FittedMixture:
     def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
 
-    def _rows(self, X: np.ndarray, wanted: str) -> np.ndarray:
-        model = Mixture(self._family(), self.n_jobs)
-        return model.rows(self._get_params_(), chunk(X), wanted)[wanted]
-
-    def _checked(self, X: Any) -> np.ndarray:
+    def _opened(self, X: Any, sample_weight: Any = None) -> Any:
         check_is_fitted(self)
-        return check_data(self, X, reset=False)
+        return opened(self, X, sample_weight, reset=False)
 
-    def predict(self, X):
-        """Most probable component of each row, (n,) int64."""
-        return self._rows(self._checked(X), "labels")
+    def _rows(self, X: Any, wanted: str, out: Any, column: str) -> Any:
+        """What is `wanted` of each row, as an array, or written to `out` chunk by chunk."""
+        model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
+        with self._opened(X) as data:
+            if out is None and data.rows is None:
+                return model.rows(params, data.chunks[0], wanted)[wanted]
+            blocks = (model.rows(params, piece, wanted)[wanted] for piece in data.pieces())
+            if out is None:
+                return np.concatenate(list(blocks))
+            width = len(params.weights) if wanted == "responsibilities" else None
+            dtype = np.int64 if wanted == "labels" else data.dtype
+            with open_output(out, data.n_rows, width, dtype, column) as output:
+                for block in blocks:
+                    output.write(block)
+        return out
 
-    def predict_proba(self, X):
-        """Probability of each component given the row, (n, K)."""
-        return self._rows(self._checked(X), "responsibilities")
+    def predict(self, X, out=None):
+        """Most probable component of each row.
 
-    def score_samples(self, X):
-        """Log-density log p(x) of each row in nats, (n,)."""
-        return self._rows(self._checked(X), "log_prob")
+        Parameters
+        ----------
+        X : array-like (n, d), or a source
+            Rows; all that `fit` takes.
+        out : array (n,), or path to a .npy or .parquet file, optional
+            Where the labels go, chunk by chunk; nothing of the data's size is then held in memory.
+
+        Returns
+        -------
+        (n,) int64, or `out`
+        """
+        return self._rows(X, "labels", out, "label")
+
+    def predict_proba(self, X, out=None):
+        """Probability of each component given the row, (n, K), or `out`, as in :meth:`predict`."""
+        return self._rows(X, "responsibilities", out, "proba")
+
+    def score_samples(self, X, out=None):
+        """Log-density log p(x) of each row in nats, (n,), or `out`, as in :meth:`predict`."""
+        return self._rows(X, "log_prob", out, "log_density")
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-density of the rows, in nats per unit weight."""
-        total, weight = self._log_likelihood(X, sample_weight)
+        total, weight, _ = self._totals(X, sample_weight)
         return total / weight
 
-    def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
-        X = self._checked(X)
-        sample_weight = check_weights(sample_weight, len(X))
-        log_prob = self._rows(X, "log_prob").astype(np.float64, copy=False)
-        total = log_prob.sum() if sample_weight is None else log_prob @ sample_weight
-        return float(total), total_weight([chunk(X, sample_weight)])
+    def _totals(self, X: Any, sample_weight: Any, entropy: bool = False) -> tuple[float, float, float]:
+        """Log-likelihood, weight, and (where asked for) the entropy of the responsibilities, in one pass."""
+        model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
+        total = weight = spread = 0.0
+        wanted = ("log_prob", "responsibilities") if entropy else ("log_prob",)
+        with self._opened(X, sample_weight) as data:
+            for piece in data.pieces():
+                found = model.rows(params, piece, *wanted)
+                w = piece.sample_weight if piece.sample_weight.size else np.ones(len(piece.X))
+                total, weight = (
+                    total + float(found["log_prob"].astype(np.float64, copy=False) @ w),
+                    weight + float(w.sum()),
+                )
+                if entropy:
+                    spread += float(entr(found["responsibilities"].astype(np.float64, copy=False)).sum(axis=1) @ w)
+        return total, weight, spread
 
     def _n_parameters(self) -> int:
         params = self._get_params_()
@@ -62,27 +98,20 @@ class FittedMixture:
 
     def bic(self, X, sample_weight=None):
         """Bayesian information criterion, -2 log L + p log n; the lower the better."""
-        total, weight = self._log_likelihood(X, sample_weight)
+        total, weight, _ = self._totals(X, sample_weight)
         return -2 * total + self._n_parameters() * np.log(weight)
 
     def aic(self, X, sample_weight=None):
         """Akaike information criterion, -2 log L + 2 p; the lower the better."""
-        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
+        return -2 * self._totals(X, sample_weight)[0] + 2 * self._n_parameters()
 
     def icl(self, X, sample_weight=None):
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities; lower is better.
 
         Biernacki, Celeux and Govaert (2000), IEEE Transactions on Pattern Analysis and Machine Intelligence 22.
         """
-        X = self._checked(X)
-        weight = check_weights(sample_weight, len(X))
-        entropy = 0.0
-        for first in range(0, len(X), 1 << 16):
-            rows = slice(first, first + (1 << 16))
-            resp = self._rows(X[rows], "responsibilities").astype(np.float64, copy=False)
-            terms = -(resp * np.log(np.where(resp > 0, resp, 1.0))).sum(axis=1)
-            entropy += float(terms.sum() if weight is None else terms @ weight[rows])
-        return self.bic(X, sample_weight) + 2 * entropy
+        total, weight, entropy = self._totals(X, sample_weight, entropy=True)
+        return -2 * total + self._n_parameters() * np.log(weight) + 2 * entropy
 
     def sample(self, n_samples=1, random_state=None):
         """Rows drawn from the fitted density, and the component of each.

@@ -263,3 +263,21 @@ def check_precisions_init(value: Any, covariance_type: str, k: int, d: int) -> n
                 "covariances of full rank"
             )
     return np.linalg.inv(matrices).reshape(shape)
+
+
+def check_plan(algorithm: Any, batch_size: Any, step: Any, checkpoint: Any, resume: Any) -> None:
+    """Arguments of `fit` that say how the data are gone through."""
+    check_choice("algorithm", algorithm, ("batch", "stepwise", "incremental"))
+    if batch_size is not None:
+        check_number("batch_size", batch_size, Integral, 1, 10_000)
+    if batch_size is not None and algorithm == "batch":
+        raise ValueError(
+            "batch_size is given, and algorithm='batch' has no batches: choose 'stepwise' or 'incremental'"
+        )
+    if step is not None and (algorithm != "stepwise" or not callable(step)):
+        raise ValueError(
+            f"step is {step!r} and algorithm {algorithm!r}; a callable is wanted, such as fastem.StepSize(alpha=0.7), "
+            "with algorithm='stepwise'"
+        )
+    if resume and checkpoint is None:
+        raise ValueError("resume=True, and no checkpoint was given; name the file: fit(X, checkpoint='run.npz', ...)")

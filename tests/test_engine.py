@@ -8,7 +8,7 @@ import pytest
 
 from fastem.engine import tree
 from fastem.engine.chunks import chunk
-from fastem.engine.em import fit_em
+from fastem.engine.em import Position, fit_em
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import ConvergenceMonitor, Progress, Rules
@@ -66,7 +66,7 @@ def coin_data() -> list:
 def test_the_loop_fits_any_model_and_climbs() -> None:
     data = coin_data()
     monitor = ConvergenceMonitor(Rules(tol=1e-12, max_iter=5000), 2e-16)
-    share = fit_em(Coins(), 0.9, data, monitor)
+    share = fit_em(Coins(), Position(0.9), data, monitor)
     heads = np.concatenate([c.X for c in data]).mean()
     assert monitor.converged
     assert share == pytest.approx((heads - 0.2) / 0.7, abs=1e-4)
@@ -76,9 +76,9 @@ def test_the_loop_fits_any_model_and_climbs() -> None:
 def test_the_predicted_remaining_gain_is_what_remains() -> None:
     data, seen = coin_data(), []
     best = ConvergenceMonitor(Rules(tol=0.0, max_iter=3000), 2e-16)
-    fit_em(Coins(), 0.9, data, best)
+    fit_em(Coins(), Position(0.9), data, best)
     rules = Rules(tol=1e-6, max_iter=3000, callback=seen.append)
-    fit_em(Coins(), 0.9, data, ConvergenceMonitor(rules, 2e-16))
+    fit_em(Coins(), Position(0.9), data, ConvergenceMonitor(rules, 2e-16))
     last: Progress = seen[-1]
     remains = (best.history[-1][0] - last.log_likelihood) / last.weight
     assert last.remaining < 1e-6

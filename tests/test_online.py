@@ -17,8 +17,8 @@ from fastem.engine import tree
 from fastem.engine.batches import Batches, Shuffled
 from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.collapse import Collapse
-from fastem.engine.em import em_step, fit_em
-from fastem.engine.incremental import Incremental, first_pass, fit_incremental, free_energy, next_pass, summed
+from fastem.engine.em import Position, em_step, fit_em
+from fastem.engine.incremental import Incremental, Place, first_pass, fit_incremental, free_energy, next_pass, summed
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import ConvergenceMonitor, Rules
 from fastem.engine.progressive import ProgressiveMonitor
@@ -295,7 +295,7 @@ def test_shuffled_batches_approach_the_batch_fit() -> None:
     case = Case("stream", 6001, 2, 3, separation=4.0)
     X, _, start = problem(case, "full")
     model, params = mixture("full"), params_of(start)
-    best = fit_em(model, params, [chunk(X)], ConvergenceMonitor(Rules(tol=1e-9), EPS))
+    best = fit_em(model, Position(params), [chunk(X)], ConvergenceMonitor(Rules(tol=1e-9), EPS))
     top = model.e_step(best, [chunk(X)]).log_likelihood / len(X)
     gaps = []
     for passes in (1, 20):
@@ -509,7 +509,7 @@ def test_incremental_wants_the_same_chunks_in_every_pass() -> None:
             return iter(self.given[min(self.passes - 1, 1)])
 
     def fit(source: Any) -> Any:
-        return fit_incremental(model, params, source, ConvergenceMonitor(Rules(tol=0.0, max_iter=3), EPS))
+        return fit_incremental(model, Place(params), source, ConvergenceMonitor(Rules(tol=0.0, max_iter=3), EPS))
 
     with pytest.raises(ValueError, match="read only once"):
         fit(iter(chunks))

@@ -13,7 +13,7 @@ from reference import Parameters
 
 import fastem
 from fastem.engine.chunks import chunk
-from fastem.engine.em import em_step, fit_em
+from fastem.engine.em import Position, em_step, fit_em
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import ConvergenceMonitor, Rules
 from fastem.families.gaussian import Gaussian, GaussianParams
@@ -88,7 +88,7 @@ def test_a_fall_that_the_ridge_does_not_explain_is_seen(kind: str, reg_covar: fl
     X, _, start = cases.problem(OVERLAPPING, kind)
     _, params = in_model(start, kind, reg_covar)
     monitor = ConvergenceMonitor(Rules(tol=0.0, max_iter=50), 2e-16)
-    fit_em(Mixture(Broken(kind, reg_covar)), params, [chunk(X)], monitor)
+    fit_em(Mixture(Broken(kind, reg_covar)), Position(params), [chunk(X)], monitor)
     assert (monitor.stop_reason, monitor.n_iter) == ("decreased", 10)
 
 

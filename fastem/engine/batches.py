@@ -33,14 +33,15 @@ class Batches:
 
 
 class Shuffled:
-    """The rows of one chunk in an order that is drawn anew for every pass, `rows` at a time."""
+    """The rows of one chunk, `rows` at a time, in an order that is drawn anew for every pass, from its number."""
 
-    def __init__(self, data: Chunk, rows: int, rng: np.random.Generator):
-        self.data, self.rows, self.rng = data, rows, rng
+    def __init__(self, data: Chunk, rows: int, seed: int, passes: int = 0):
+        self.data, self.rows, self.seed, self.passes = data, rows, seed, passes
 
     def __iter__(self) -> Iterator[Chunk]:
         X, weight = self.data
-        order = self.rng.permutation(len(X))
+        order = np.random.default_rng((self.seed, self.passes)).permutation(len(X))
+        self.passes += 1
         for begin in range(0, len(X), self.rows):
             mine = np.sort(order[begin : begin + self.rows])  # in order memory is read faster
             yield chunk(X[mine], weight[mine] if weight.size else None)

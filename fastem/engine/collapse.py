@@ -34,6 +34,14 @@ class Collapse:
         """The repair of `fit_em` for one model."""
         return Bound(self, model)
 
+    def record(self) -> dict[str, list]:
+        """What was done, for `diagnostics_` and for a checkpoint."""
+        return {"restarted": self.restarted, "dropped": self.dropped, "floored": sorted(self.floored)}
+
+    def restore(self, record: dict[str, list]) -> None:
+        """Go on from a record."""
+        vars(self).update(record)
+
     def __bool__(self) -> bool:
         return bool(self.restarted or self.dropped or self.floored)
 

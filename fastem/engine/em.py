@@ -1,10 +1,23 @@
 """Expectation-maximization: the loop."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from fastem.engine.chunks import Chunk
 from fastem.engine.monitor import ConvergenceMonitor
+
+
+class Position(NamedTuple):
+    """Where the loop stands between two iterations.
+
+    `before` are the parameters before the last M-step, to which the fit returns where the log-likelihood falls by more
+    than ``may_fall()``.
+    """
+
+    params: Any
+    before: Any = None
+    may_fall: Callable[[], float] = lambda: 0.0
 
 
 def em_step(model: Any, params: Any, chunks: Iterable[Chunk]) -> tuple[Any, Any]:
@@ -15,23 +28,20 @@ def em_step(model: Any, params: Any, chunks: Iterable[Chunk]) -> tuple[Any, Any]
 
 def fit_em(
     model: Any,
-    params: Any,
+    begin: Position,
     chunks: Iterable[Chunk],
     monitor: ConvergenceMonitor,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    keep: Callable[[Position], None] = lambda position: None,
 ) -> Any:
     """Iterate until the monitor stops; returns the parameters of the last M-step, or those before a fall.
 
     ``repair(params, statistics, n_iter)`` gives parameters whose components have a density, and whether one was moved,
-    after which the gains so far predict nothing.
+    after which the gains so far predict nothing. ``keep(position)`` is called after every iteration; from that position
+    and a monitor in the same state the fit goes on as if it had never stopped.
     """
-    if monitor.rules.max_iter == 0:
-        monitor.stop_reason = "max_iter"
-    before, last = params, None
-
-    def may_fall() -> float:
-        return model.may_fall(before, params, last)
-
+    params, before, may_fall = begin
+    before = params if before is None else before
     monitor.begin()
     while monitor.stop_reason is None:
         statistics, after = em_step(model, params, chunks)
@@ -43,5 +53,7 @@ def fit_em(
                 monitor.forget_gains()
                 if monitor.stop_reason is not None:
                     return params  # a component that has only just been moved explains nothing yet
-        before, params, last = params, after, statistics
+        may_fall = partial(model.may_fall, params, after, statistics)
+        before, params = params, after
+        keep(Position(params, before, may_fall))
     return params

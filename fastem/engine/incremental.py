@@ -105,12 +105,21 @@ def summed(model: Any, state: Incremental, records: Records) -> Incremental:
     return state._replace(total=model.recentre(tree.from_vector(state.total, total), state.origin, state.params))
 
 
+class Place(NamedTuple):
+    """Where `fit_incremental` stands between two passes: the records (chunks, size) go with the state, or both lack."""
+
+    params: Any
+    state: Incremental | None = None
+    records: Any = None
+
+
 def fit_incremental(
     model: Any,
-    params: Any,
+    begin: Place,
     chunks: Iterable[Chunk],
     monitor: ConvergenceMonitor,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    keep: Callable[[Place], None] = lambda place: None,
     memory: int = MEMORY,
 ) -> Any:
     """Pass after pass until the monitor stops; it is told the free energy at the end of each.
@@ -123,19 +132,26 @@ def fit_incremental(
             "the chunks can be read only once, and incremental EM reads them in every pass: give a list, or an object "
             "that iterates from the beginning each time, or use stepwise EM"
         )
-    if monitor.rules.max_iter == 0:
-        monitor.stop_reason = "max_iter"
     monitor.begin()
+    size = sum(np.size(leaf) for leaf in tree.leaves(model.expected_statistics(begin.params)))
     while monitor.stop_reason is None:
-        with Records(sum(np.size(leaf) for leaf in tree.leaves(model.expected_statistics(params))), memory) as records:
-            params = _until_repaired(model, params, chunks, monitor, repair, records)
-    return params
+        with Records(size, memory) as records:
+            for record in () if begin.records is None else begin.records:
+                records.append(record)
+            begin = Place(_until_repaired(model, begin, chunks, monitor, repair, keep, records))
+        if monitor.stop_reason is None:
+            keep(begin)
+    return begin.params
 
 
-def _until_repaired(model, params, chunks, monitor, repair, records) -> Any:
+def _until_repaired(model, begin, chunks, monitor, repair, keep, records) -> Any:
     """Passes until the monitor stops or a component is repaired; M-steps in the very first pass only."""
-    passes = first_pass(model, params, chunks, records, eager=monitor.n_iter == 0)
+    params, state = begin.params, begin.state
     while True:
+        if state is None:
+            passes = first_pass(model, params, chunks, records, eager=monitor.n_iter == 0)
+        else:
+            passes = next_pass(model, state, chunks, records, hold=repair is not None)
         before = params
         state = summed(model, deque(passes, maxlen=1).pop(), records)
         params = state.params
@@ -148,9 +164,9 @@ def _until_repaired(model, params, chunks, monitor, repair, records) -> Any:
                 if moved:
                     monitor.forget_gains()
                 return params if moved and monitor.stop_reason is not None else repaired
+        keep(Place(params, state, records))
         if monitor.stop_reason is not None:
             return params
-        passes = next_pass(model, state, chunks, records, hold=repair is not None)
 
 
 def _visit(model: Any, params: Any, chunk: Chunk) -> Any:

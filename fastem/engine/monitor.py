@@ -9,6 +9,10 @@ import numpy as np
 HISTORY = np.dtype([("log_likelihood", np.float64), ("seconds", np.float64)])
 
 
+UNFINISHED = ("max_iter", "max_time", "callback", "interrupted")
+"""Reasons to stop that a longer fit does not have."""
+
+
 class Progress(NamedTuple):
     """What a callback is told after every iteration.
 
@@ -69,6 +73,23 @@ class ConvergenceMonitor:
     def begin(self) -> None:
         """The first E-step begins: rows per second count from here, not from the search for a start."""
         self.last = time.perf_counter()
+        if self.stop_reason is None and self.n_iter >= self.rules.max_iter:
+            self.stop_reason = "max_iter"
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on as if the fit had never stopped: numbers, texts and lists of them."""
+        seconds = time.perf_counter() - self.started
+        kept = {name: getattr(self, name) for name in ("history", "stop_reason", "weight", "_gains", "_gains_from")}
+        return {"seconds": seconds, **kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there; a fit that ended before it converged goes on too."""
+        state = dict(state)
+        self.started = time.perf_counter() - state.pop("seconds")
+        vars(self).update(state)
+        self.history = [(float(a), float(b)) for a, b in self.history]
+        if self.stop_reason in UNFINISHED:
+            self.stop_reason = None
 
     def forget_gains(self) -> None:
         """After a repaired component the log-likelihood may fall, and its gains predict nothing."""

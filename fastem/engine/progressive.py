@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastem.engine.chunks import Chunk
-from fastem.engine.monitor import Progress, Rules
+from fastem.engine.monitor import UNFINISHED, Progress, Rules
 
 
 class ProgressiveMonitor:
@@ -41,6 +41,11 @@ class ProgressiveMonitor:
         self._stale = 0
 
     @property
+    def n_iter(self) -> int:
+        """Scores in the history."""
+        return len(self.history)
+
+    @property
     def converged(self) -> bool:
         """Whether the scores no longer gained more than the tolerance."""
         return self.stop_reason == "converged"
@@ -48,8 +53,22 @@ class ProgressiveMonitor:
     def begin(self, state: Any) -> None:
         """The first batch begins."""
         self._state = state
-        if self.rules.max_iter == 0:
+        if self.stop_reason is None and self.n_passes >= self.rules.max_iter:
             self.stop_reason = "max_iter"
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on after a pass as if the fit had never stopped, but for `best`."""
+        names = "history", "stop_reason", "weight", "n_passes", "_best_score", "_mark", "_stale"
+        return {"seconds": time.perf_counter() - self.started, **{name: getattr(self, name) for name in names}}
+
+    def restore(self, state: dict[str, Any], best: Any) -> None:
+        """Go on from there; a fit that ended before it converged goes on too."""
+        state = dict(state)
+        self.started = time.perf_counter() - state.pop("seconds")
+        vars(self).update(state, best=best)
+        self.history = [(float(a), float(b)) for a, b in self.history]
+        if self.stop_reason in UNFINISHED:
+            self.stop_reason = None
 
     def after_batch(self) -> None:
         """Ask what ends a fit in the middle of a pass."""

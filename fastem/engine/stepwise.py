@@ -172,6 +172,7 @@ def fit_stepwise(
     monitor: ProgressiveMonitor,
     schedule: Schedule = DEFAULT,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    keep: Callable[[Online], None] = lambda state: None,
 ) -> Online:
     """Pass after pass over the batches until the monitor stops; the best state by the held-out rows, else the last.
 
@@ -195,4 +196,5 @@ def fit_stepwise(
             if monitor.every is None:
                 monitor.observe(model, estimate(model, state), state)
             monitor.after_pass(last=once)
+            keep(state)
     return monitor.best or state

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import copy
 from typing import Any
 from weakref import WeakSet
 
@@ -75,6 +76,12 @@ class Rows:
 
     def __exit__(self, *exception: Any) -> None:
         self.close()
+
+    def resized(self, rows_per_chunk: int) -> "Rows":
+        """The same rows in chunks of another size; the passes of both are closed with these."""
+        other = copy(self)
+        other.rows_per_chunk = rows_per_chunk
+        return other
 
     def close(self) -> None:
         """End the passes that are open."""

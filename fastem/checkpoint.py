@@ -1,0 +1,99 @@
+"""A fit that can be killed: after every iteration, all that is needed to go on stands in one file.
+
+The file is written beside and renamed, so that there is always a whole one. It holds numbers and JSON, like a model's.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.engine import tree
+from fastem.files import written_beside
+
+FORMAT, VERSION = "fastem checkpoint", 1
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: plain values, and the arrays of trees by name."""
+
+    plain: dict[str, Any]
+    arrays: dict[str, list[np.ndarray]]
+
+    def tree(self, name: str, like: Any) -> Any:
+        """The tree that was saved as `name`, in the form of `like`."""
+        return tree.rebuild(like, self.arrays[name])
+
+
+class Checkpoint:
+    """One file, for one fit: `settings` are what must be the same when it is resumed."""
+
+    def __init__(self, path: str | os.PathLike | None, settings: Mapping[str, Any]):
+        self.path, self.settings = path, json.loads(json.dumps(settings))
+        self._warned = False
+
+    def read(self) -> Saved | None:
+        """The last state, or None where there is no file yet."""
+        if self.path is None or not os.path.exists(self.path):
+            return None
+        name = os.fspath(self.path)
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                entries = {key: file[key] for key in file.files}
+            if str(entries["format"]) != FORMAT or int(entries["version"]) != VERSION:
+                raise ValueError("it has another format or version")
+            plain = json.loads(str(entries["plain"]))
+        except Exception as error:  # zipfile and numpy meet damage with a dozen types
+            raise ValueError(
+                f"{name} is no checkpoint that this fastem wrote ({error}); give the file of an earlier "
+                "fit(..., checkpoint=), or remove it to start anew"
+            ) from error
+        self._check_settings(name, plain.pop("settings"))
+        arrays: dict[str, list[np.ndarray]] = {}
+        for key in sorted((k for k in entries if "/" in k), key=lambda k: (k.split("/")[0], int(k.split("/")[1]))):
+            arrays.setdefault(key.split("/")[0], []).append(entries[key][()])
+        return Saved(plain, arrays)
+
+    def _check_settings(self, name: str, settings: dict[str, Any]) -> None:
+        for what in {**settings, **self.settings}:
+            was, now = settings.get(what), self.settings.get(what)
+            if was != now and None not in (was, now):
+                raise ValueError(
+                    f"{name} was written by a fit with {what}={was!r}, and this one has {what}={now!r}; resume with "
+                    "the same data and parameters, or give another checkpoint file"
+                )
+
+    def write(self, plain: Mapping[str, Any], trees: Mapping[str, Any]) -> None:
+        """Replace the file; where that fails (a full disk, say) the fit goes on, with a warning."""
+        if self.path is None:
+            return
+        entries = {f"{name}/{i}": leaf for name, part in trees.items() for i, leaf in enumerate(tree.leaves(part))}
+        text = json.dumps({"settings": self.settings, **plain}, default=_plain)
+        try:
+            with written_beside(self.path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, format=FORMAT, version=VERSION, plain=text, **entries)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"the checkpoint was not written ({error}); the fit goes on, and the file holds an earlier state",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed writers left beside the file."""
+        if self.path is not None:
+            target = Path(os.path.realpath(self.path))
+            for leftover in target.parent.glob(f".{target.name[:100]}.????????.tmp"):
+                with suppress(OSError):
+                    leftover.unlink()
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist()
