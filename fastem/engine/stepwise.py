@@ -129,7 +129,7 @@ def stepwise_step(
 
 def _share(schedule: Schedule, state: Online, weight: float) -> float:
     """The step of a batch of that weight: two half batches move the statistics as far as a whole one."""
-    if state.t < schedule.burn_in:
+    if state.t < max(1, schedule.burn_in):
         return weight / (state.weight + weight)
     relative = weight / (state.weight / state.t)
     return 1.0 - (1.0 - schedule.step(state.t)) ** relative
@@ -177,7 +177,8 @@ def fit_stepwise(
     """Pass after pass over the batches until the monitor stops; the best state by the held-out rows, else the last.
 
     An iterator, which can be read only once, is read once. The batches should come in an order that says nothing of
-    the components (`batches.Shuffled`), since what came last weighs most.
+    the components (`batches.Shuffled`), since what came last weighs most. T of them go about as
+    far as sum_t g_t iterations of batch EM, whatever their size, so that small batches need fewer passes.
     """
     once = isinstance(batches, Iterator)
     monitor.begin(state)
