@@ -78,7 +78,8 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
             energy. "stepwise" blends statistics with steps that fall (Cappé and Moulines 2009): the fewest passes, and
             the one for rows that can be read only once; it ends near the optimum, not at it.
         batch_size : int, optional
-            Rows of a batch of the latter two; by default a hundredth of the rows, at most 262,144.
+            Rows of a batch of the latter two; by default 2,000, or 50 a component if those are more, and for
+            "incremental" a two-hundredth of the rows if that is more, at most 262,144.
         step : callable, optional
             Step size of batch t, such as :class:`fastem.StepSize`; for "stepwise".
         held_out : array-like (m, d), optional
@@ -122,6 +123,12 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
     def _fit(self, data: Data, plan: Plan, path: Any, resume: bool, interrupted: Callable[[], bool]) -> None:
         started = time.perf_counter()
         random_state = check_seed(self.random_state)
+        if data.once and plan.algorithm != "stepwise":
+            raise ValueError(
+                f"{data.rows.source.name} can be read only once, and algorithm={plan.algorithm!r} reads the rows in "
+                "every iteration. Give a callable that returns a fresh iterator at each call (the generator function "
+                "itself, without the parentheses), or fit with algorithm='stepwise'"
+            )
         checkpoint = Checkpoint(path, self._settings(data, plan))
         checkpoint.clear_leftovers()
         saved = checkpoint.read() if resume else None
@@ -129,12 +136,9 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         rng = np.random.default_rng(seed)
         model = Mixture(self._family(data.dtype), self.n_jobs)
         size = sample_size(self.n_components, data.n_features)
-        if data.once:
-            chunks = data.head(batch_size(plan, data, self.n_components), size)
-        else:
-            chunks = data.chunks
-        sample = subsample(chunks, size, rng)
-        check_enough_rows(len(sample.X), sample.sample_weight, self.n_components)
+        head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
+        sample = subsample(head, size, rng)
+        check_enough_rows(len(sample.X), None, self.n_components)
         start = Start(model, self.n_components, sample, scale_of(sample))
         self._warn_of_data(start)
         rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)

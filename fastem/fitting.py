@@ -31,11 +31,12 @@ class Plan(NamedTuple):
 
 
 def batch_size(plan: Plan, data: Data, k: int) -> int:
-    """Rows of a batch: a hundredth of the data, if that is enough to move K components."""
+    """Rows of a batch, enough to move K components: many small ones for "stepwise", some 200 for "incremental"."""
     if plan.batch_size is not None:
         return plan.batch_size
-    rows = data.n_rows or (1 << 20)
-    return int(np.clip(rows // 100, min(rows, 50 * k), 1 << 18))
+    least = max(2000, 50 * k)
+    rows = data.n_rows or 200 * least
+    return min(rows, least if plan.algorithm == "stepwise" else int(np.clip(rows // 200, least, 1 << 18)))
 
 
 class Outcome(NamedTuple):

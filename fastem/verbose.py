@@ -13,6 +13,7 @@ ENDINGS = {
     "interrupted": "interrupted",
     "decreased": "stopped where the log-likelihood fell",
     "not_finite": "stopped where the log-likelihood was not finite",
+    "exhausted": "read all rows, once",
 }
 GO_ON = "go on from here with warm_start=True"
 ADVICE = {
@@ -57,7 +58,7 @@ def warning_of_ending(estimator: Any) -> str:
     if any(counts.values()):
         found = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
         parts.append(f"components collapsed ({found}; see diagnostics_): use fewer components or a larger reg_covar")
-    if not estimator.converged_:
+    if not estimator.converged_ and estimator.stop_reason_ != "exhausted":
         parts.append(
             f"the fit did not converge: stop_reason_ is {estimator.stop_reason_!r} after "
             f"{plural(estimator.n_iter_, 'iteration')}; {ADVICE[estimator.stop_reason_]}"
