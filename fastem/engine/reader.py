@@ -14,7 +14,7 @@ from fastem.engine.chunks import Chunk, chunk
 CHUNK_BYTES = 16 << 20
 """Size of a chunk's rows: past a few MB larger chunks are no faster, and three of them are in memory."""
 
-PIECE = 1 << 17
+PIECE = 1 << 16
 """Numbers copied and then checked at a time, while they are in the cache."""
 
 

@@ -14,7 +14,7 @@ from fastem.tables import _read_npy
 SLICE_BYTES = 8 << 20
 """Size of a slice asked of a store: enough of its chunks to be worth the call."""
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 19
 """Size of a read from a .npy file: still in the cache when it is packed."""
 
 
