@@ -17,6 +17,7 @@ from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
+from fastem.ranges import check_scale, check_weight_range
 from fastem.scoring import FittedMixture
 from fastem.starts import Start, sample_size, scale_of, starting_params
 from fastem.validation import check_data, check_enough_rows, check_seed, check_weights, distinct_rows
@@ -30,7 +31,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         raise NotImplementedError
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
-        """`params` with what the user gave in its place; with None, the parameters if the user gave them all."""
+        """`params` with what the user gave in its place; with None, the start if what the user gave settles it."""
         raise NotImplementedError
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
@@ -75,7 +76,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
     def _fit(self, X: Any, sample_weight: Any) -> np.ndarray:
         self._validate_parameters()
         X = check_data(self, X, reset=True)
-        sample_weight = check_weights(sample_weight, len(X))
+        sample_weight = check_weight_range(check_weights(sample_weight, len(X)), X.dtype)
         check_enough_rows(len(X), sample_weight, self.n_components)
         with interruptible() as interrupted, np.errstate(over="ignore", under="ignore"):
             self._fit_chunks([chunk(X, sample_weight)], X.shape, X.dtype, interrupted)
@@ -85,19 +86,25 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         self, chunks: Iterable[Chunk], shape: tuple[int, int], dtype: np.dtype, interrupted: Callable[[], bool]
     ) -> None:
         """Fit to chunks of `dtype` that can be gone through again and again, `shape` (n, d) in all."""
+        started = time.perf_counter()
+
+        def stop() -> bool:
+            return interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)
+
         random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
         model = Mixture(self._family(dtype), self.n_jobs)
         sample = subsample(chunks, sample_size(self.n_components, shape[1]), rng)
-        start = Start(model, self.n_components, sample, scale_of(sample))
+        check_scale(sample.X)
+        start = Start(model, self.n_components, sample, scale_of(sample), stop)
         self._warn_of_duplicates(start)
         rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
         best: tuple[float, Any, Any, Any] | None = None
-        started = time.perf_counter()
-        for _ in range(self.n_init):
+        fixed = self._fixed_start(start)
+        for _ in range(self.n_init if fixed is None else 1):
             collapse = Collapse(self.on_collapse, sample, start.scale, rng)
             monitor = ConvergenceMonitor(rules, np.finfo(dtype).eps, shape[0], started)
-            params = self._start(start, random_state)
+            params = self._start(start, random_state) if fixed is None else fixed
             params = fit_em(model, params, chunks, monitor, collapse.bind(model))
             score = monitor.history[-1][0] if monitor.history else -np.inf
             if best is None or score > best[0]:
@@ -108,18 +115,18 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         _, params, monitor, collapse = best
         self._record(params, monitor, collapse, dtype)
 
-    def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+    def _fixed_start(self, start: Start) -> MixtureParams | None:
+        """The one start that a warm start or starting values leave, or None."""
         if self.warm_start and hasattr(self, "weights_"):
             params = self._get_params_()
             wanted = start.model.family.spread_about(np.zeros((start.k, len(start.scale.mean))), start.scale)
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
-        given = self._apply_inits(None, start)
-        if given is not None:
-            return given
-        repair = _Floor(start)
-        params = starting_params(self.init_params, start, random_state, repair)
-        return repair(self._apply_inits(params, start) or params, None)
+        return self._apply_inits(None, start)
+
+    def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+        params = starting_params(self.init_params, start, random_state)
+        return start.floored(self._apply_inits(params, start) or params)
 
     def _warn_of_duplicates(self, start: Start) -> None:
         rows = start.sample.X
@@ -147,6 +154,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
             "restarted": collapse.restarted,
             "dropped": collapse.dropped,
             "floored": sorted(collapse.floored),
+            "parted": collapse.parted,
         }
         self._warn(collapse)
 
@@ -183,17 +191,3 @@ ADVICE = {
     "decreased": "its numbers lose too many digits: bring the columns to like scales (StandardScaler), or use float64",
     "not_finite": "scale the data down: their squares overflow",
 }
-
-
-class _Floor:
-    """Makes starting parameters proper: components without a density get the least one. Nothing is restarted."""
-
-    def __init__(self, start: Start):
-        self.start = start
-
-    def __call__(self, params: MixtureParams, statistics: Any) -> MixtureParams:
-        family = self.start.model.family
-        mask = family.singular(params.components)
-        if not mask.any():
-            return params
-        return params._replace(components=family.floored(params.components, mask, self.start.scale))

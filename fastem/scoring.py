@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine.chunks import chunk, total_weight
 from fastem.engine.model import Mixture, MixtureParams
+from fastem.ranges import check_weight_range
 from fastem.validation import check_data, check_seed, check_weights
 
 
@@ -50,7 +51,7 @@ class FittedMixture:
 
     def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         X = self._checked(X)
-        sample_weight = check_weights(sample_weight, len(X))
+        sample_weight = check_weight_range(check_weights(sample_weight, len(X)), np.dtype(np.float64))
         log_prob = self._rows(X, "log_prob").astype(np.float64, copy=False)
         total = log_prob.sum() if sample_weight is None else log_prob @ sample_weight
         return float(total), total_weight([chunk(X, sample_weight)])

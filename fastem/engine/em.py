@@ -18,12 +18,12 @@ def fit_em(
     params: Any,
     chunks: Iterable[Chunk],
     monitor: ConvergenceMonitor,
-    repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    repair: Callable[[Any, Any, int, bool], tuple[Any, bool]] | None = None,
 ) -> Any:
     """Iterate until the monitor stops; returns the parameters of the last M-step, or those before a fall.
 
-    ``repair(params, statistics, n_iter)`` gives parameters whose components have a density, and whether one was moved,
-    after which the gains so far predict nothing.
+    ``repair(params, statistics, n_iter, converged)`` gives parameters whose components have a density, and whether one
+    was moved, after which the gains so far predict nothing.
     """
     if monitor.rules.max_iter == 0:
         monitor.stop_reason = "max_iter"
@@ -38,7 +38,7 @@ def fit_em(
         if not monitor.observe(statistics.log_likelihood, statistics.weight, params, may_fall):
             return before
         if repair:
-            after, moved = repair(after, statistics, monitor.n_iter)
+            after, moved = repair(after, statistics, monitor.n_iter, monitor.converged)
             if moved:
                 monitor.forget_gains()
                 if monitor.stop_reason is not None:
