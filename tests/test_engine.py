@@ -177,7 +177,7 @@ def test_a_race_that_is_stopped_is_led_by_the_best_so_far() -> None:
 
 
 def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:
-    gains = 1e-3 * 0.5 ** np.arange(20) + 1e-7 * 1.3 ** np.arange(20)
+    gains = 1e-3 * 0.5 ** np.arange(20) + 5e-6 * 1.2 ** np.arange(20)  # two rates alone would stop at the fifth
     monitor = ConvergenceMonitor(Rules(tol=1e-4), 2e-16)
     for log_likelihood in np.cumsum([0.0, *gains]):
         assert monitor.observe(log_likelihood, 1.0, None) and monitor.stop_reason is None
