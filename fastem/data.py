@@ -10,6 +10,7 @@ import numpy as np
 
 from fastem.engine.batches import Batches, Shuffled
 from fastem.engine.chunks import Chunk, chunk
+from fastem.ranges import check_weight_range
 from fastem.validation import check_data, check_weights
 
 PIECE = 1 << 21
@@ -80,7 +81,7 @@ def opened(
 
     if not is_source(X) or (type(X) is np.memmap and X.dtype.names is None and X.nbytes <= SMALL_MAP):
         X = check_data(estimator, X, reset=reset)
-        weight = check_weights(sample_weight, len(X))
+        weight = check_weight_range(check_weights(sample_weight, len(X)), X.dtype)
         yield Data([chunk(X, weight)], X.shape[1], X.dtype, len(X))
         return
     with open_rows(X, sample_weight=sample_weight, on_rows=on_rows) as rows:

@@ -18,6 +18,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
+from fastem.ranges import check_scale
 from fastem.scoring import FittedMixture
 from fastem.starts import Start, sample_size, scale_of, starting_params
 from fastem.validation import (
@@ -39,7 +40,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         raise NotImplementedError
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
-        """`params` with what the user gave in its place; with None, the parameters if the user gave them all."""
+        """`params` with what the user gave in its place; with None, the start if what the user gave settles it."""
         raise NotImplementedError
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
@@ -139,9 +140,16 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
         sample = subsample(head, size, rng)
         check_enough_rows(len(sample.X), None, self.n_components)
-        start = Start(model, self.n_components, sample, scale_of(sample))
+        check_scale(sample.X)
+
+        def stop() -> bool:
+            return interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)
+
+        start = Start(model, self.n_components, sample, scale_of(sample), stop)
         self._warn_of_data(start)
         rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
+        given = self._fixed_start(start)
+        starting = (lambda: self._start(start, random_state)) if given is None else (lambda: given)
         fitting = Fitting(
             model,
             data,
@@ -149,14 +157,14 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
             rules,
             plan,
             self.on_collapse,
-            lambda: self._start(start, random_state),
+            starting,
             checkpoint,
             random_state,
             rng,
             seed,
             started,
         )
-        self._record(fitting.run(1 if data.once else self.n_init, saved), data.dtype)
+        self._record(fitting.run(1 if data.once or given is not None else self.n_init, saved), data.dtype)
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""
@@ -166,18 +174,18 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
         return {**settings, **what, "algorithm": plan.algorithm, "batch_size": plan.batch_size, "step": repr(plan.step)}
 
-    def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+    def _fixed_start(self, start: Start) -> MixtureParams | None:
+        """The one start that a warm start or starting values leave, or None."""
         if self.warm_start and hasattr(self, "weights_"):
             params = self._get_params_()
             wanted = start.model.family.spread_about(np.zeros((start.k, len(start.scale.mean))), start.scale)
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
-        given = self._apply_inits(None, start)
-        if given is not None:
-            return given
-        repair = _Floor(start)
-        params = starting_params(self.init_params, start, random_state, repair)
-        return repair(self._apply_inits(params, start) or params, None)
+        return self._apply_inits(None, start)
+
+    def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+        params = starting_params(self.init_params, start, random_state)
+        return start.floored(self._apply_inits(params, start) or params)
 
     def _warn_of_data(self, start: Start) -> None:
         names = getattr(self, "feature_names_in_", None)
@@ -208,17 +216,3 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
         report_ending(self)
         if words := warning_of_ending(self):
             warnings.warn(words, ConvergenceWarning, stacklevel=5)
-
-
-class _Floor:
-    """Makes starting parameters proper: components without a density get the least one. Nothing is restarted."""
-
-    def __init__(self, start: Start):
-        self.start = start
-
-    def __call__(self, params: MixtureParams, statistics: Any) -> MixtureParams:
-        family = self.start.model.family
-        mask = family.singular(params.components)
-        if not mask.any():
-            return params
-        return params._replace(components=family.floored(params.components, mask, self.start.scale))

@@ -42,7 +42,8 @@ class GaussianMixture(MixtureEstimator):
         and k-means++ starts, a few EM steps each on the sample, the worse half dropped after every round; the winner
         is continued on all data.
     weights_init, means_init, precisions_init : array-like, optional
-        Starting values (K,), (K, d) and in the shape of `precisions_`, in place of those of `init_params`.
+        Starting values (K,), (K, d) and in the shape of `precisions_`, in place of those of `init_params`. With
+        `means_init` there is no race: weights and covariances are those of the rows nearest to each mean.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Begin at the parameters of the last fit.
@@ -74,7 +75,8 @@ class GaussianMixture(MixtureEstimator):
     history_ : structured array
         Fields log_likelihood (total, nats) and seconds, one entry an iteration.
     diagnostics_ : dict
-        Components that were restarted, dropped or floored.
+        Components that were restarted, dropped or floored; iterations after which components that had all become the
+        same were parted.
     n_features_in_ : int ; feature_names_in_ : (d,)
 
     References
@@ -171,11 +173,11 @@ class GaussianMixture(MixtureEstimator):
         means = None if given[1] is None else check_init("means_init", given[1], (k, d))
         covariances = None if given[2] is None else check_precisions_init(given[2], self.covariance_type, k, d)
         if params is None:
-            if weights is None or means is None or covariances is None:
+            if weights is not None and means is not None and covariances is not None:
+                return MixtureParams(weights, GaussianParams(means, covariances))
+            if means is None or self.init_params != "race":
                 return None
-            return MixtureParams(weights, GaussianParams(means, covariances))
-        if means is not None and self.init_params == "race":
-            params = from_centres(start, means, lambda params, statistics: params)
+            params = from_centres(start, means)
         return MixtureParams(
             params.weights if weights is None else weights,
             GaussianParams(

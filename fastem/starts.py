@@ -21,12 +21,21 @@ RUNNERS = 12
 
 
 class Start(NamedTuple):
-    """What a start is made for and from: the model, K, and a sample of the rows with its spread."""
+    """What a start is made for and from: the model, K, a sample of the rows with its spread; and whether to stop."""
 
     model: Any
     k: int
     sample: Chunk
     scale: Scale
+    stop: Callable[[], bool] = lambda: False
+
+    def floored(self, params: MixtureParams) -> MixtureParams:
+        """Components without a density get the least one."""
+        family = self.model.family
+        mask = family.singular(params.components)
+        if not mask.any():
+            return params
+        return params._replace(components=family.floored(params.components, mask, self.scale))
 
 
 def sample_size(k: int, d: int) -> int:
@@ -46,25 +55,22 @@ def scale_of(sample: Chunk) -> Scale:
     return Scale(mean, covariance, np.where(deviation > 1e-9 * np.abs(mean), deviation, fallback))
 
 
-def starting_params(
-    init_params: str, start: Start, random_state: np.random.RandomState, repair: Callable
-) -> MixtureParams:
+def starting_params(init_params: str, start: Start, random_state: np.random.RandomState) -> MixtureParams:
     """The parameters EM begins with, made from the sample."""
     if init_params == "race":
-        candidates = list(_candidates(start, random_state, repair))
-        return race(start.model, candidates, start.sample, repair)
+        return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
     X, weight = start.sample.X.astype(np.float64) - start.scale.mean, _weights(start.sample)
     if init_params == "kmeans":
-        return _from_labels(start, _kmeans_labels(X, start.k, weight, random_state), repair)
+        return _from_labels(start, _kmeans_labels(X, start.k, weight, random_state))
     if init_params == "k-means++":
         centres, _ = kmeans_plusplus(X, start.k, sample_weight=weight, random_state=random_state)
-        return from_centres(start, centres + start.scale.mean, repair)
+        return from_centres(start, centres + start.scale.mean)
     if init_params == "random_from_data":
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
         components = start.model.family.spread_about(subsample([start.sample], start.k, rng).X, start.scale)
         return MixtureParams(np.full(start.k, 1.0 / start.k), components)
     resp = random_state.uniform(size=(len(X), start.k))
-    return _from_responsibilities(start, resp / resp.sum(axis=1, keepdims=True), repair)
+    return _from_responsibilities(start, resp / resp.sum(axis=1, keepdims=True))
 
 
 def _kmeans_labels(X: np.ndarray, k: int, weight: np.ndarray | None, random_state: Any, **options: Any) -> np.ndarray:
@@ -77,17 +83,17 @@ def _kmeans_labels(X: np.ndarray, k: int, weight: np.ndarray | None, random_stat
         return KMeans(k, n_init=1, random_state=random_state, **options).fit(X, sample_weight=weight).labels_
 
 
-def from_centres(start: Start, centres: np.ndarray, repair: Callable) -> MixtureParams:
+def from_centres(start: Start, centres: np.ndarray) -> MixtureParams:
     """An M-step from each row given to its nearest centre, in units of the data's standard deviations."""
     z, scaled = ((rows - start.scale.mean) / start.scale.deviation for rows in (start.sample.X, centres))
-    return _from_labels(start, _nearest(z, scaled), repair)
+    return _from_labels(start, _nearest(z, scaled))
 
 
 def _nearest(X: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.argmin((centres**2).sum(axis=1) - 2 * X @ centres.T, axis=1)
 
 
-def _candidates(start: Start, random_state: np.random.RandomState, repair: Callable) -> Iterator[MixtureParams]:
+def _candidates(start: Start, random_state: np.random.RandomState) -> Iterator[MixtureParams]:
     """k-means++ seeds and short k-means runs: on the sample as it is, standardised, and whitened."""
     X, weight = start.sample.X.astype(np.float64) - start.scale.mean, _weights(start.sample)
     values, vectors = np.linalg.eigh(start.scale.covariance / np.outer(start.scale.deviation, start.scale.deviation))
@@ -102,22 +108,22 @@ def _candidates(start: Start, random_state: np.random.RandomState, repair: Calla
         else:
             centres, _ = kmeans_plusplus(space, start.k, sample_weight=weight, random_state=seed)
             labels = _nearest(space, centres)
-        yield _from_labels(start, labels, repair)
+        yield _from_labels(start, labels)
 
 
 def _weights(data: Chunk) -> np.ndarray | None:
     return data.sample_weight if data.sample_weight.size else None
 
 
-def _from_labels(start: Start, labels: np.ndarray, repair: Callable) -> MixtureParams:
-    return _from_responsibilities(start, np.eye(start.k)[labels], repair)
+def _from_labels(start: Start, labels: np.ndarray) -> MixtureParams:
+    return _from_responsibilities(start, np.eye(start.k)[labels])
 
 
-def _from_responsibilities(start: Start, resp: np.ndarray, repair: Callable) -> MixtureParams:
+def _from_responsibilities(start: Start, resp: np.ndarray) -> MixtureParams:
     X, weight = start.sample
     resp = resp * weight[:, None] if weight.size else resp
     sum_w, components = start.model.family.from_responsibilities(X.astype(np.float64), resp, start.scale)
-    return repair(MixtureParams(sum_w / sum_w.sum(), components), None)
+    return start.floored(MixtureParams(sum_w / sum_w.sum(), components))
 
 
 __all__ = ["INIT_PARAMS", "Start", "from_centres", "sample_size", "scale_of", "starting_params"]

@@ -87,6 +87,15 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: fit(mixture(), X).score(X, sample_weight=ones[:3]),
         ["sample_weight", r"\b3\b", r"\b40\b"],
     ),
+    "squares too large": (lambda: mixture().fit(X * 1e160), [r"e\+160", r"1e\+152", "float64"]),
+    "numbers too small": (lambda: mixture().fit(X * 1e-200), ["e-200", "1e-149", "float64"]),
+    "numbers too large for float32": (lambda: mixture().fit((X * 1e20).astype("f")), [r"e\+20", r"2e\+17", "float32"]),
+    "weights too large": (lambda: mixture().fit(X.astype("f"), sample_weight=1e39 * ones), [r"1e\+39", r"2e\+19"]),
+    "weights of infinite sum": (weighted(1e308 * ones), ["sample_weight", r"1e\+308"]),
+    "weights too large in score": (
+        lambda: fit(mixture(), X).score(X, sample_weight=1e308 * ones),
+        ["sample_weight", r"1e\+308"],
+    ),
     "weights_init too many": (started(weights_init=np.ones(3) / 3), ["weights_init", r"\(3,\)", r"\(2,\)"]),
     "weights_init negative": (started(weights_init=[1.5, -0.5]), ["weights_init", r"-0\.5|negative"]),
     "weights_init of sum 2": (started(weights_init=[1.0, 1.0]), ["weights_init", r"\b2(\.0*)?\b", r"\b1\b"]),
@@ -264,6 +273,18 @@ def test_more_components_than_distinct_rows_is_a_warning(kind: str, init_params:
         estimator = mixture(4, covariance_type=kind, init_params=init_params).fit(rows)
     assert_sound(estimator, rows)
     assert not any("clusters" in str(warning.message) for warning in caught), "scikit-learn's words of the same"
+
+
+def test_rows_of_weight_zero_are_not_counted_among_the_distinct() -> None:
+    rows = np.vstack([np.repeat(X[:2], 6, axis=0), X])
+    with pytest.warns(UserWarning, match=r"X has 2 distinct"):
+        mixture(4).fit(rows, sample_weight=np.r_[np.ones(12), np.zeros(40)])
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e100), ("float64", 1e-100), ("float32", 1e-14)])
+def test_numbers_whose_squares_can_be_held_are_welcome(dtype: str, scale: float) -> None:
+    plain, scaled = (fit(mixture(reg_covar=0.0), (X * unit).astype(dtype)).lower_bound_ for unit in (1.0, scale))
+    assert scaled + 2 * np.log(scale) == pytest.approx(plain, abs=1e-3)
 
 
 @kinds

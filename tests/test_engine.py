@@ -158,8 +158,34 @@ def test_a_sample_does_not_know_how_the_rows_are_cut(weighted: bool, unit: float
 
 def test_the_race_is_won_by_the_likelier_start() -> None:
     data = chunk(np.concatenate(coin_data_rows()))
-    winner = race(Coins(), [0.999, 0.001, 0.5], data, lambda params, statistics: params, rounds=(1, 1))
+    winner = race(Coins(), [0.999, 0.001, 0.5], data, lambda params: params, rounds=(1, 1))
     assert 0.3 < winner < 0.7
+
+
+def test_a_race_that_is_stopped_is_led_by_the_best_so_far() -> None:
+    data, steps = chunk(np.concatenate(coin_data_rows())), []
+
+    def repair(share):
+        steps.append(share)
+        return share
+
+    made = iter([0.999, 0.5, 0.001])
+    winner = race(Coins(), made, data, repair, stop=lambda: len(steps) >= 3, rounds=(2, 50))
+    assert 0.3 < winner < 0.7 and len(steps) == 3 and list(made) == []
+    assert race(Coins(), made := iter([0.25, 0.5]), data, repair, stop=lambda: True) == 0.25
+    assert list(made) == [0.5]
+
+
+def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:
+    gains = 1e-3 * 0.5 ** np.arange(20) + 5e-6 * 1.2 ** np.arange(20)  # two rates alone would stop at the fifth
+    monitor = ConvergenceMonitor(Rules(tol=1e-4), 2e-16)
+    for log_likelihood in np.cumsum([0.0, *gains]):
+        assert monitor.observe(log_likelihood, 1.0, None) and monitor.stop_reason is None
+    steady = ConvergenceMonitor(Rules(tol=1e-4), 2e-16)
+    for log_likelihood in np.cumsum([0.0, *1e-3 * 0.5 ** np.arange(20)]):
+        if steady.stop_reason is None:
+            steady.observe(log_likelihood, 1.0, None)
+    assert steady.converged and steady.n_iter <= 9
 
 
 def coin_data_rows() -> list:

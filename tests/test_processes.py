@@ -78,6 +78,24 @@ def test_ctrl_c_ends_after_the_iteration_and_leaves_a_fit() -> None:
     assert out.splitlines() == ["interrupted False True", "['ConvergenceWarning'] (1,)", "True"]
 
 
+def test_ctrl_c_in_the_race_goes_on_with_its_leader() -> None:
+    script = """
+import signal
+from fastem import starts
+made, starts._from_labels = starts._from_labels, None
+def from_labels(*arguments):
+    print("start", flush=True)
+    signal.raise_signal(signal.SIGINT)
+    return made(*arguments)
+starts._from_labels = from_labels
+warnings.simplefilter("ignore")
+estimator = fastem.GaussianMixture(2, covariance_type="diag", n_init=3, random_state=0).fit(X)
+print(estimator.stop_reason_, estimator.n_iter_, estimator.predict(X[:1]).shape)
+"""
+    result = run(script)
+    assert result.stdout.splitlines() == ["start", "interrupted 1 (1,)"], result.stderr
+
+
 def test_a_second_ctrl_c_is_not_held_back() -> None:
     script = """
 import signal

@@ -1,4 +1,4 @@
-"""The default start against scikit-learn's, on real tables, both run to convergence."""
+"""Where fits begin: the default start against scikit-learn's, given starts, and a random one that must not stay."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 import cases
 import numpy as np
-from cases import fit
+import pytest
+from cases import fit, fitted, starting_from
 from numpy.typing import NDArray
+from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import fastem
+from fastem import starts
+from fastem.families import covariance
+from fastem.families.gaussian import Gaussian, GaussianParams
 
 TABLES = ("faithful", "geyser", "iris", "wine", "banknote", "wdbc")
 
@@ -27,3 +32,43 @@ def test_nine_times_of_ten_the_race_ends_no_lower(table: Callable[[str], NDArray
             if ours < theirs - 1e-4:
                 behind.append(f"{name} K={n_components}: {ours:.4f} < {theirs:.4f}")
     assert len(behind) <= 3, behind
+
+
+def test_a_random_start_leaves_the_saddle_where_all_components_are_the_same(rng: np.random.Generator) -> None:
+    X = np.array([[-4.0, 0.0], [4.0, 1.0]])[rng.integers(2, size=20_000)] + rng.standard_normal((20_000, 2))
+    estimator = fit(fastem.GaussianMixture(2, init_params="random", random_state=0), X, converges=True)
+    assert estimator.diagnostics_["parted"]
+    best = fit(fastem.GaussianMixture(2, random_state=0), X)
+    assert best.diagnostics_["parted"] == []
+    assert estimator.score(X) == pytest.approx(best.score(X), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
+def test_components_are_alike_by_their_divergence(kind: str, rng: np.random.Generator) -> None:
+    _, _, start = cases.problem(cases.OVERLAPPING, kind)
+    family = Gaussian(kind, 0.0)
+    assert not family.alike(GaussianParams(start.means, start.covariances), start.weights)
+    near = GaussianParams(0.01 * start.means, start.covariances[[0] * 4] if kind != "tied" else start.covariances)
+    assert family.alike(near, start.weights)
+    if kind == "full":
+        shape, other = (multivariate_normal(start.means[k], start.covariances[k]) for k in (0, 1))
+        x, y = shape.rvs(200_000, random_state=1), other.rvs(200_000, random_state=2)
+        sampled = np.mean(shape.logpdf(x) - other.logpdf(x)) + np.mean(other.logpdf(y) - shape.logpdf(y))
+        factors = np.linalg.cholesky(np.linalg.inv(start.covariances))
+        assert covariance.divergences(start.means, factors, 0)[1] == pytest.approx(sampled, rel=0.02)
+
+
+def test_given_means_need_no_race_and_one_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _, start = cases.problem(cases.SEPARATED, "full")
+    monkeypatch.setattr(starts, "race", None)
+    iterations: list[int] = []
+    options = {"n_init": 5, "callback": lambda progress: iterations.append(progress.n_iter)}
+    estimator = fit(fastem.GaussianMixture(3, means_init=start.means, **options), X, converges=True)
+    assert iterations == list(range(1, estimator.n_iter_ + 1))
+    np.testing.assert_allclose(np.sort(fitted(estimator).weights), np.sort(np.bincount(estimator.predict(X)) / len(X)))
+    iterations.clear()
+    given = fit(starting_from(start, "full", max_iter=4, **options), X)
+    assert iterations == [1, 2, 3, 4]
+    iterations.clear()
+    fit(given.set_params(warm_start=True), X)
+    assert iterations == [1, 2, 3, 4]

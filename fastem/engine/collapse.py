@@ -1,4 +1,4 @@
-"""What is done about components that lost their rows or their volume."""
+"""What is done about components that lost their rows or their volume, or that all are one and the same."""
 
 from typing import Any
 
@@ -28,6 +28,7 @@ class Collapse:
         self.restarted: list[dict[str, int]] = []
         self.dropped: list[dict[str, int]] = []
         self.floored: list[int] = []
+        self.parted: list[int] = []
         self._hopeless: bool | None = None
 
     def bind(self, model: Any) -> "Bound":
@@ -36,7 +37,7 @@ class Collapse:
 
     def record(self) -> dict[str, list]:
         """What was done, for `diagnostics_` and for a checkpoint."""
-        return {"restarted": self.restarted, "dropped": self.dropped, "floored": sorted(self.floored)}
+        return {name: getattr(self, name) for name in ("restarted", "dropped", "floored", "parted")}
 
     def restore(self, record: dict[str, list]) -> None:
         """Go on from a record."""
@@ -52,12 +53,12 @@ class Bound:
     def __init__(self, policy: Collapse, model: Any):
         self.policy, self.model = policy, model
 
-    def __call__(self, params: Any, statistics: Any, n_iter: int) -> tuple[Any, bool]:
+    def __call__(self, params: Any, statistics: Any, n_iter: int, converged: bool = False) -> tuple[Any, bool]:
         """Parameters without collapsed components, and whether any was moved, dropped or floored for the first time."""
         policy, family = self.policy, self.model.family
         mask = family.collapsed(params.components, statistics.components)
         if not mask.any():
-            return params, False
+            return self._parted(params, n_iter) if converged else (params, False)
         if policy.policy == "raise":
             raise ValueError(
                 f"component(s) {', '.join(map(str, np.flatnonzero(mask)))} collapsed in iteration {n_iter}: "
@@ -77,13 +78,33 @@ class Bound:
         return params, len(policy.restarted) + len(policy.floored) > events
 
     def _restart_or_keep(self, params: Any, k: int, n_iter: int, all_collapsed: bool) -> Any:
-        policy, family = self.policy, self.model.family
+        policy = self.policy
         times = sum(event["component"] == k for event in policy.restarted)
         if all_collapsed or times >= policy.RESTARTS or self._hopeless():
             if k not in policy.floored:
                 policy.floored.append(k)
             return params
         policy.restarted.append({"iteration": n_iter, "component": k})
+        return self._moved(params, k)
+
+    def _parted(self, params: Any, n_iter: int) -> tuple[Any, bool]:
+        """Once in a fit, if it would end where all components are nearly the same: all but the heaviest moved.
+
+        Such a point is a saddle of the log-likelihood or close to one. EM leaves it very slowly, for the gains are of
+        fourth order in the distances, and a random start on many rows begins there.
+        """
+        policy, weights = self.policy, params.weights
+        alike = len(weights) > 1 and self.model.family.alike(params.components, weights)
+        if not alike or policy.parted or self._hopeless():
+            return params, False
+        policy.parted.append(n_iter)
+        for k in np.flatnonzero(np.arange(len(weights)) != np.argmax(weights)):
+            params = self._moved(params, int(k))
+        return params, True
+
+    def _moved(self, params: Any, k: int) -> Any:
+        """Component k about one of the rows that are explained worst."""
+        policy, family = self.policy, self.model.family
         log_prob = self.model.rows(params, policy.sample, "log_prob")["log_prob"]
         worst = np.argsort(log_prob, kind="stable")[: max(1, int(policy.WORST * len(log_prob)))]
         row = policy.sample.X[policy.rng.choice(worst)].astype(np.float64)

@@ -31,14 +31,14 @@ def fit_em(
     begin: Position,
     chunks: Iterable[Chunk],
     monitor: ConvergenceMonitor,
-    repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    repair: Callable[[Any, Any, int, bool], tuple[Any, bool]] | None = None,
     keep: Callable[[Position], None] = lambda position: None,
 ) -> Any:
     """Iterate until the monitor stops; returns the parameters of the last M-step, or those before a fall.
 
-    ``repair(params, statistics, n_iter)`` gives parameters whose components have a density, and whether one was moved,
-    after which the gains so far predict nothing. ``keep(position)`` is called after every iteration; from that position
-    and a monitor in the same state the fit goes on as if it had never stopped.
+    ``repair(params, statistics, n_iter, converged)`` gives parameters whose components have a density, and whether one
+    was moved, after which the gains so far predict nothing. ``keep(position)`` is called after every iteration; from
+    that position and a monitor in the same state the fit goes on as if it had never stopped.
     """
     params, before, may_fall = begin
     before = params if before is None else before
@@ -48,7 +48,7 @@ def fit_em(
         if not monitor.observe(statistics.log_likelihood, statistics.weight, params, may_fall):
             return before
         if repair:
-            after, moved = repair(after, statistics, monitor.n_iter)
+            after, moved = repair(after, statistics, monitor.n_iter, monitor.converged)
             if moved:
                 monitor.forget_gains()
                 if monitor.stop_reason is not None:

@@ -59,24 +59,42 @@ def _least(kept: list[tuple[np.ndarray, ...]], size: int) -> tuple[np.ndarray, .
     return X[rows], weight[rows], keys[rows]
 
 
-def race(model: Any, starts: Sequence[Any], sample: Chunk, repair: Callable[[Any, Any], Any], rounds=ROUNDS) -> Any:
-    """The start that leads after a few EM steps on `sample`; after every round the worse half is dropped."""
-    runners = [(-np.inf, s) for s in starts]
+def race(
+    model: Any,
+    starts: Iterable[Any],
+    sample: Chunk,
+    repair: Callable[[Any], Any],
+    stop: Callable[[], bool] = lambda: False,
+    rounds: Sequence[int] = ROUNDS,
+) -> Any:
+    """The start that leads after a few EM steps on `sample`; after every round the worse half is dropped.
+
+    ``stop()`` is asked after every start that is made and after every step; the leader so far wins.
+    """
+    runners = []
+    for params in starts:
+        runners.append((-np.inf, params))
+        if stop():
+            break
     for steps in rounds:
-        runners = [_run(model, params, sample, steps, repair) for _, params in runners]
+        for i, (_, params) in enumerate(runners):
+            if not stop():
+                runners[i] = _run(model, params, sample, steps, repair, stop)
         runners.sort(key=lambda runner: -runner[0])
         runners = runners[: max(1, (len(runners) + 1) // 2)]
-        if len(runners) == 1:
+        if len(runners) == 1 or stop():
             break
     return runners[0][1]
 
 
-def _run(model: Any, params: Any, sample: Chunk, steps: int, repair: Callable) -> tuple[float, Any]:
+def _run(model: Any, params: Any, sample: Chunk, steps: int, repair: Callable, stop: Callable) -> tuple[float, Any]:
     best = (-np.inf, params)
     for _ in range(steps):
         statistics, after = em_step(model, params, [sample])
         if not statistics.log_likelihood > best[0]:
             break
         best = statistics.log_likelihood, params
-        params = repair(after, statistics)
+        params = repair(after)
+        if stop():
+            break
     return best

@@ -44,9 +44,13 @@ class ConvergenceMonitor:
     """Follows the log-likelihood and says when to stop and why.
 
     EM converges linearly, so the gains g_t fall like a geometric series of rate a = g_t / g_{t-1}, and g_t a / (1 - a)
-    is still to come (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics 46). The larger
-    of the last two rates is used, since a rate that still rises would stop the fit too early.
+    is still to come (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics 46). Where rates
+    mix, and above all near a saddle, where some are above 1, the rate rises as the faster modes die away. So the larger
+    of the last two is used, and expected to go on rising for as long as the gains would last at it; and the fit ends
+    when `PATIENCE` predictions in a row were below the tolerance.
     """
+
+    PATIENCE = 3
 
     def __init__(self, rules: Rules, precision: float, n_rows: int = 0, started: float | None = None):
         self.rules, self.n_rows = rules, n_rows
@@ -59,6 +63,7 @@ class ConvergenceMonitor:
         self.weight = 1.0
         self._gains: list[float] = []
         self._gains_from = 0.0
+        self._below = 0
 
     @property
     def converged(self) -> bool:
@@ -93,7 +98,7 @@ class ConvergenceMonitor:
 
     def forget_gains(self) -> None:
         """After a repaired component the log-likelihood may fall, and its gains predict nothing."""
-        self._gains = []
+        self._gains, self._below = [], 0
         if self.stop_reason == "converged":
             self.stop_reason = "max_iter" if self.n_iter >= self.rules.max_iter else None
 
@@ -134,12 +139,14 @@ class ConvergenceMonitor:
         rates = [b / a if a > 0 else np.inf for a, b in zip(gains, gains[1:], strict=False)][-2:]
         if len(rates) < 2 or max(rates) >= 1:
             return np.inf
-        return gains[-1] * max(rates) / (1 - max(rates))
+        rate = max(rates) + max(rates[1] - rates[0], 0.0) / (1 - max(rates))
+        return gains[-1] * rate / (1 - rate) if rate < 1 else np.inf
 
     def _stop(self, progress: Progress) -> str | None:
         rules = self.rules
         wants_stop = rules.callback is not None and bool(rules.callback(progress))
-        if progress.remaining < rules.tol:
+        self._below = self._below + 1 if progress.remaining < rules.tol else 0
+        if self._below >= self.PATIENCE or (self._below and progress.remaining == 0):
             return "converged"
         if wants_stop:
             return "callback"

@@ -70,6 +70,9 @@ class Family(Protocol):
     def collapsed(self, params: Any, statistics: Any) -> np.ndarray:
         """Mask (K,) of the components without a proper density."""
 
+    def alike(self, params: Any, weights: np.ndarray) -> bool:
+        """Whether all components are nearly the same."""
+
     def floored(self, params: Any, mask: np.ndarray, scale: Scale) -> Any:
         """Params with the masked components given the least proper density."""
 

@@ -108,6 +108,16 @@ def rounding(offsets: np.ndarray, factors: np.ndarray, eps: float) -> np.ndarray
     return np.sqrt(offsets.shape[1]) * errors + errors**2 + (eps * loose) ** 2 + np.finfo(float).eps * loose
 
 
+def divergences(means: np.ndarray, factors: np.ndarray, i: int) -> np.ndarray:
+    """Jeffreys' divergence of each Gaussian from the i-th, (K,), in nats; S_k^-1 = U_k U_k^T."""
+    inverse = np.linalg.inv(factors)
+    there = np.square(np.swapaxes(factors, 1, 2) @ inverse[i].T).sum(axis=(1, 2))
+    back = np.square(inverse @ factors[i]).sum(axis=(1, 2))
+    offsets = means - means[i]
+    apart = np.square([np.einsum("kji,kj->ki", factors, offsets), offsets @ factors[i]]).sum(axis=(0, 2))
+    return 0.5 * (there + back + apart) - means.shape[1]
+
+
 def clip(matrices: np.ndarray, spread: np.ndarray, eps: float) -> np.ndarray:
     """Matrices with no eigenvalue under `FLOOR` in units of `spread` (d,), the data's standard deviations.
 
