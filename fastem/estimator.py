@@ -18,6 +18,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
+from fastem.online import OnlineMixture
 from fastem.ranges import check_scale
 from fastem.scoring import FittedMixture
 from fastem.starts import Start, sample_size, scale_of, starting_params
@@ -33,7 +34,7 @@ from fastem.verbose import report_ending, reporting, warning_of_ending
 from fastem.wording import plural
 
 
-class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
+class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
     def _validate_parameters(self) -> None:
@@ -206,6 +207,7 @@ class MixtureEstimator(FittedMixture, DensityMixin, BaseEstimator):
     def _record(self, outcome: Outcome, dtype: np.dtype) -> None:
         monitor = outcome.monitor
         self._set_params_(outcome.params, dtype)
+        self.__dict__.pop("online_", None)
         self.history_ = np.array(monitor.history, HISTORY)
         self.lower_bounds_ = [float(v) for v in self.history_["log_likelihood"] / monitor.weight]
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
