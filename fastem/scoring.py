@@ -26,14 +26,11 @@ class FittedMixture:
     def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
 
-    def _opened(self, X: Any, sample_weight: Any = None) -> Any:
-        check_is_fitted(self)
-        return opened(self, X, sample_weight, reset=False)
-
     def _rows(self, X: Any, wanted: str, out: Any, column: str) -> Any:
         """What is `wanted` of each row, as an array, or written to `out` chunk by chunk."""
+        check_is_fitted(self)
         model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
-        with self._opened(X) as data:
+        with opened(self, X, reset=False) as data:
             if out is None and data.rows is None:
                 return model.rows(params, data.chunks[0], wanted)[wanted]
             blocks = (model.rows(params, piece, wanted)[wanted] for piece in data.pieces())
@@ -77,10 +74,11 @@ class FittedMixture:
 
     def _totals(self, X: Any, sample_weight: Any, entropy: bool = False) -> tuple[float, float, float]:
         """Log-likelihood, weight, and (where asked for) the entropy of the responsibilities, in one pass."""
+        check_is_fitted(self)
         model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
         total = weight = spread = 0.0
         wanted = ("log_prob", "responsibilities") if entropy else ("log_prob",)
-        with self._opened(X, sample_weight) as data:
+        with opened(self, X, sample_weight, reset=False) as data:
             for piece in data.pieces():
                 found = model.rows(params, piece, *wanted)
                 w = piece.sample_weight if piece.sample_weight.size else np.ones(len(piece.X))

@@ -72,7 +72,6 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "masked": (lambda: mixture().fit(np.ma.masked_greater(X, 1)), ["masked", r"row \d+, column \d", "filled"]),
     "masked weights": (weighted(np.ma.masked_less(np.r_[ones[1:], 0], 1)), ["sample_weight", "masked", "row 39"]),
     "times": (lambda: mixture().fit(np.full((9, 2), np.datetime64("2020-01-01"))), ["datetime64"]),
-    "records": (lambda: mixture().fit(np.zeros(9, [("a", float), ("b", float)])), ["fields a, b"]),
     "rows of several lengths": (lambda: mixture().fit([[1, 2], [3]]), ["inhomogeneous", "equal length"]),
     "numbers too large": (lambda: mixture().fit([[10**400, 1], [2, 3]]), ["too large"]),
     "words": (lambda: mixture().fit([["a", "b"], ["c", "d"]]), ["numeric|float|number|str"]),
