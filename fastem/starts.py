@@ -17,7 +17,7 @@ from fastem.validation import distinct_rows
 
 INIT_PARAMS = ("race", "kmeans", "k-means++", "random", "random_from_data")
 RUNNERS = 12
-"""Starts in a race; more where the sample is small and a step costs next to nothing."""
+"""Starts in a race; more where a step on the sample costs next to nothing, fewer where K makes it dear."""
 
 
 class Start(NamedTuple):
@@ -99,7 +99,8 @@ def _candidates(start: Start, random_state: np.random.RandomState) -> Iterator[M
     values, vectors = np.linalg.eigh(start.scale.covariance / np.outer(start.scale.deviation, start.scale.deviation))
     standard = X / start.scale.deviation
     whitened = standard @ vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300)))
-    runners = int(np.clip(400_000 // X.size, RUNNERS, 4 * RUNNERS))
+    work = X.size * start.k
+    runners = int(np.clip(2_000_000 // work, np.clip(200_000_000 // work, 4, RUNNERS), 4 * RUNNERS))
     for r in range(runners):
         space = (X, standard, whitened)[r % 3]
         seed = random_state.randint(np.iinfo(np.int32).max)
