@@ -112,9 +112,8 @@ def fingerprint(rows: Chunk | None) -> str:
     """The same for the same rows and weights, and hardly ever for others."""
     if rows is None:
         return "none"
-    return (
-        f"{len(rows.X)} rows {zlib.crc32(rows.sample_weight.data, zlib.crc32(np.ascontiguousarray(rows.X).data)):08x}"
-    )
+    checksum = zlib.crc32(rows.sample_weight.data, zlib.crc32(np.ascontiguousarray(rows.X).data))
+    return f"{len(rows.X)} rows {checksum:08x}"
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.cli_data import DataFiles
-from fastem.cli_words import errors_in_options, in_options
+from fastem.cli_words import errors_in_options, in_options, names_of
 from fastem.files import check_writable, written_beside
 from fastem.persistence import load, save
 from fastem.terminal import INTERRUPTED, FitProgress, count, say, warnings_as_lines
@@ -39,15 +39,16 @@ def fit(settings: Mapping[str, Any], plan: Mapping[str, Any], files: FitFiles, q
     X, sample_weight = files.data.read()
     with ExitStack() as stack:
         progress = stack.enter_context(FitProgress(quiet))
-        shown = stack.enter_context(warnings_as_lines(lambda text: in_options(text, files.data.name), progress))
-        stack.enter_context(errors_in_options(files.data))
+        names = names_of(files.data, files.checkpoint)
+        shown = stack.enter_context(warnings_as_lines(lambda text: in_options(text, files.data.name, names), progress))
+        stack.enter_context(errors_in_options(files.data, files.checkpoint))
         # Here, where the first line is on the screen: the import takes a second.
         from fastem.mixture import GaussianMixture
 
         model = GaussianMixture(**settings, callback=progress)
         model.fit(X, sample_weight=sample_weight, checkpoint=files.checkpoint, **plan)
-    if names := files.data.column_names():
-        model.feature_names_in_ = np.array(names, dtype=object)
+    if columns := files.data.column_names():
+        model.feature_names_in_ = np.array(columns, dtype=object)
     n_rows = len(X) if isinstance(X, np.ndarray) else progress.passes.n_rows
     save(model, files.out)
     if files.report:

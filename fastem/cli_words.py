@@ -1,8 +1,9 @@
 """What the estimator says, in the words of the command line: options for parameters, files for arrays."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastem.tables import place
@@ -39,34 +40,38 @@ _ONLY_IN_PYTHON = re.compile(
     rf"(; |^)the fit did not converge: stop_reason_ is 'interrupted'.*|(, or|;) {re.escape(GO_ON)}"
     r"|; see diagnostics_|, e\.g\. with sklearn\.[\w.]+"
 )
-_WORDS = re.compile(rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b")
+_WORDS = rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b"
 
 
-def in_options(text: str, name: str) -> str:
-    """`text` with options for the parameters, and the name of the data for X."""
+def in_options(text: str, name: str, files: Collection[str] = ()) -> str:
+    """`text` with options for the parameters, and `name` for X; the names of the files stay as they are."""
 
     def said(found: re.Match) -> str:
+        if found["file"]:
+            return found["file"]
         if found["reason"]:
             return ENDINGS[found["reason"]]
         if found["name"]:
             return OPTIONS[found["name"]] + (" " if found["sets"] else "")
         return name
 
+    text = _ONLY_IN_PYTHON.sub("", text)
     for choice, option in _CHOICES.items():
         text = text.replace(choice, option)
-    return _WORDS.sub(said, _ONLY_IN_PYTHON.sub("", text))
+    literally = "|".join(re.escape(file) for file in sorted(files, key=len, reverse=True)) or r"(?!)"
+    return re.sub(f"(?P<file>{literally})|{_WORDS}", said, text)
 
 
 @contextmanager
-def errors_in_options(data: "DataFiles") -> Iterator[None]:
-    """Reword the estimator's errors; rows of a table are told by their line."""
+def errors_in_options(data: "DataFiles", *others: Path | None) -> Iterator[None]:
+    """Reword the estimator's errors, but for names of files; rows of a table are told by their line."""
     try:
         yield
     except ValueError as error:
         from fastem.validation import RowError  # here, because it imports scikit-learn
 
         if not isinstance(error, RowError) or data.table is None:
-            raise ValueError(in_options(str(error), data.name)) from error
+            raise ValueError(in_options(str(error), data.name, names_of(data, *others))) from error
         if error.column is None and data.weights:
             raise ValueError(
                 f"{place(data.weights, error.row)}: {error.value:g}, where a finite weight of at least 0 was wanted; "
@@ -76,3 +81,8 @@ def errors_in_options(data: "DataFiles") -> Iterator[None]:
             f"{place(data.table, error.row, error.column)}: {error.value:g}, where a finite number was wanted; remove "
             "such rows or fill them in"
         ) from error
+
+
+def names_of(data: "DataFiles", *others: Path | None) -> list[str]:
+    """The names that may stand in a message."""
+    return [*data.paths, *map(str, data.inputs), *(str(path) for path in others if path)]
