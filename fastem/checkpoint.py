@@ -6,6 +6,7 @@ The file is written beside and renamed, so that there is always a whole one. It 
 import json
 import os
 import warnings
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.engine import tree
-from fastem.files import written_beside
+from fastem.engine.chunks import Chunk
+from fastem.files import check_path, check_writable, written_beside
 
 FORMAT, VERSION = "fastem checkpoint", 1
 
@@ -36,6 +38,16 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike | None, settings: Mapping[str, Any]):
         self.path, self.settings = path, json.loads(json.dumps(settings))
         self._warned = False
+        self._rows = ""
+
+    def recognise(self, sample: Chunk, saved: Saved | None) -> None:
+        """Tell the data by the rows that starts are made from; those that were saved must be the same."""
+        self._rows = fingerprint(sample)
+        if saved is not None and saved.plain["rows"] != self._rows:
+            raise ValueError(
+                f"{os.fspath(self.path or '')} is the checkpoint of a fit to other rows or weights, though as many; "
+                "resume with the same data, or give another checkpoint file"
+            )
 
     def read(self) -> Saved | None:
         """The last state, or None where there is no file yet."""
@@ -73,7 +85,7 @@ class Checkpoint:
         if self.path is None:
             return
         entries = {f"{name}/{i}": leaf for name, part in trees.items() for i, leaf in enumerate(tree.leaves(part))}
-        text = json.dumps({"settings": self.settings, **plain}, default=_plain)
+        text = json.dumps({"settings": self.settings, "rows": self._rows, **plain}, default=_plain)
         try:
             with written_beside(self.path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, format=FORMAT, version=VERSION, plain=text, **entries)
@@ -86,13 +98,22 @@ class Checkpoint:
                     stacklevel=2,
                 )
 
-    def clear_leftovers(self) -> None:
-        """Remove what killed writers left beside the file."""
+    def prepare(self) -> None:
+        """Remove what killed writers left beside the file, and raise where it cannot be written at all."""
         if self.path is not None:
-            target = Path(os.path.realpath(self.path))
+            target = Path(os.path.realpath(check_path(self.path)))
             for leftover in target.parent.glob(f".{target.name[:100]}.????????.tmp"):
                 with suppress(OSError):
                     leftover.unlink()
+            check_writable(self.path)
+
+
+def fingerprint(rows: Chunk | None) -> str:
+    """The same for the same rows and weights, and hardly ever for others."""
+    if rows is None:
+        return "none"
+    checksum = zlib.crc32(rows.sample_weight.data, zlib.crc32(np.ascontiguousarray(rows.X).data))
+    return f"{len(rows.X)} rows {checksum:08x}"
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,14 @@ class OnCollapse(StrEnum):
     stop = "raise"
 
 
+class Algorithm(StrEnum):
+    """Values of ``--algorithm``."""
+
+    batch = "batch"
+    stepwise = "stepwise"
+    incremental = "incremental"
+
+
 class DType(StrEnum):
     """Values of ``--dtype``."""
 
@@ -69,9 +77,16 @@ def _version(wanted: bool) -> None:
 Option, Argument = typer.Option, typer.Argument
 Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
 Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
-Data = Annotated[Path, Argument(metavar="DATA", help="Rows of numbers: .npy (mapped into memory) or .csv.")]
+DATA = "Rows of numbers: .npy, .csv, .parquet, .feather, file.h5::dataset, store.zarr::array; or several, as one."
+Data = Annotated[list[str], Argument(metavar="DATA...", help=DATA)]
 Model = Annotated[Path, Argument(metavar="MODEL", help="A model that `fastem fit` wrote (.npz).")]
 Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
+Columns = Annotated[
+    str | None, Option(help="Names, or numbers from 0, as in a,b,c; or numeric.", show_default="all columns")
+]
+WeightsColumn = Annotated[str | None, Option(help="The column with the weights of the rows.", show_default=False)]
+RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="16 MB")]
+Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
 # Options of `fit`, in the order of its help.
 Components = Annotated[int, Option("--components", "-k", min=1, help="How many components.", show_default=False)]
@@ -87,6 +102,10 @@ MaxTime = Annotated[float | None, Option(min=0, help="Stop after so many seconds
 RegCovar = Annotated[float, Option(min=0, help="Added to every variance.")]
 Collapse = Annotated[OnCollapse, Option(help="What to do with a component that collapses on a point.")]
 Threads = Annotated[int | None, Option(min=1, help="Number of threads.", show_default="all")]
+Way = Annotated[Algorithm, Option(help="EM over all rows, or by batches, with fewer passes over the data.")]
+BatchSize = Annotated[int | None, Option(min=1, help="Rows of a batch.", show_default="by components and rows")]
+Saved = Annotated[Path | None, Option(help="Where every iteration keeps what it needs (.npz).", show_default=False)]
+Resume = Annotated[bool, Option("--resume", help="Go on from the checkpoint, if there is one yet.")]
 Report = Annotated[Path | None, Option(help="Where to write settings, result and history (.json).", show_default=False)]
 
 
@@ -105,6 +124,10 @@ def fit(
     out: Out,
     covariance: Shape = Covariance.full,
     weights: Weights = None,
+    weights_column: WeightsColumn = None,
+    columns: Columns = None,
+    complete: Complete = False,
+    rows_per_chunk: RowsPerChunk = None,
     dtype: Precision = None,
     seed: Seed = None,
     n_init: NInit = 1,
@@ -114,12 +137,17 @@ def fit(
     max_time: MaxTime = None,
     reg_covar: RegCovar = 1e-6,
     on_collapse: Collapse = OnCollapse.restart,
+    algorithm: Way = Algorithm.batch,
+    batch_size: BatchSize = None,
+    checkpoint: Saved = None,
+    resume: Resume = False,
     threads: Threads = None,
     report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a mixture to DATA. Ctrl-C ends the fit after the iteration under way, and saves what there is."""
     from fastem import cli_jobs
+    from fastem.cli_data import DataFiles
 
     settings = {
         "n_components": components,
@@ -134,8 +162,12 @@ def fit(
         "max_time": max_time,
         "on_collapse": on_collapse.value,
     }
-    files = cli_jobs.FitFiles(data, weights, dtype.value if dtype else None, out, report)
-    raise typer.Exit(cli_jobs.fit(settings, files, quiet))
+    if resume and checkpoint is None:
+        raise typer.BadParameter("--resume goes on from a checkpoint: give --checkpoint FILE too")
+    plan = {"algorithm": algorithm.value, "batch_size": batch_size, "resume": resume}
+    number = dtype.value if dtype else None
+    rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights, number)
+    raise typer.Exit(cli_jobs.fit(settings, plan, cli_jobs.FitFiles(rows, out, report, checkpoint), quiet))
 
 
 @app.command()
@@ -143,14 +175,19 @@ def fit(
 def predict(
     model: Model,
     data: Data,
-    out: Annotated[Path, Option("--out", "-o", help="Where to write the labels (.npy).", show_default=False)],
+    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy or .parquet).", show_default=False)],
     proba: Annotated[bool, Option("--proba", help="Write the probability of each component instead.")] = False,
+    columns: Columns = None,
+    complete: Complete = False,
+    rows_per_chunk: RowsPerChunk = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the most probable component of every row of DATA, numbered as in `fastem info`."""
     from fastem import cli_jobs
+    from fastem.cli_data import DataFiles
 
-    cli_jobs.predict(model, data, out, proba, quiet)
+    rows = DataFiles(data, columns, None, rows_per_chunk, complete)
+    cli_jobs.predict(model, rows, out, proba, quiet)
 
 
 @app.command()
@@ -159,12 +196,18 @@ def score(
     model: Model,
     data: Data,
     weights: Weights = None,
+    weights_column: WeightsColumn = None,
+    columns: Columns = None,
+    complete: Complete = False,
+    rows_per_chunk: RowsPerChunk = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the log-likelihood of DATA under MODEL, BIC and AIC (of both, lower is better)."""
     from fastem import cli_jobs
+    from fastem.cli_data import DataFiles
 
-    cli_jobs.score(model, data, weights, as_json)
+    rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights)
+    cli_jobs.score(model, rows, as_json)
 
 
 @app.command()

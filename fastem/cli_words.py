@@ -1,13 +1,16 @@
 """What the estimator says, in the words of the command line: options for parameters, files for arrays."""
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastem.tables import place
 from fastem.verbose import ENDINGS, GO_ON
+
+if TYPE_CHECKING:
+    from fastem.cli_data import DataFiles
 
 OPTIONS = {
     "n_components": "--components",
@@ -22,44 +25,64 @@ OPTIONS = {
     "reg_covar": "--reg-covar",
     "on_collapse": "--on-collapse",
     "n_jobs": "--threads",
+    "algorithm": "--algorithm",
+    "batch_size": "--batch-size",
+    "rows_per_chunk": "--rows-per-chunk",
+}
+_CHOICES = {
+    "fastem.Chunks(source, rows='finite')": "--complete",
+    "fastem.Chunks(source, columns=[...])": "--columns",
+    "fastem.Chunks(files, columns=[...])": "--columns",
+    "fit(..., checkpoint=)": "--checkpoint",
 }
 # What only a program can do is left out, and the end of a fit that Ctrl-C ended is told in a line of its own.
 _ONLY_IN_PYTHON = re.compile(
     rf"(; |^)the fit did not converge: stop_reason_ is 'interrupted'.*|(, or|;) {re.escape(GO_ON)}"
     r"|; see diagnostics_|, e\.g\. with sklearn\.[\w.]+"
 )
-_WORDS = re.compile(rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b")
+_WORDS = rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b"
 
 
-def in_options(text: str, data: Path) -> str:
-    """`text` with options for the parameters, and the name of the file for X."""
+def in_options(text: str, name: str, files: Collection[str] = ()) -> str:
+    """`text` with options for the parameters, and `name` for X; the names of the files stay as they are."""
 
     def said(found: re.Match) -> str:
+        if found["file"]:
+            return found["file"]
         if found["reason"]:
             return ENDINGS[found["reason"]]
         if found["name"]:
             return OPTIONS[found["name"]] + (" " if found["sets"] else "")
-        return os.fspath(data)
+        return name
 
-    return _WORDS.sub(said, _ONLY_IN_PYTHON.sub("", text))
+    text = _ONLY_IN_PYTHON.sub("", text)
+    for choice, option in _CHOICES.items():
+        text = text.replace(choice, option)
+    literally = "|".join(re.escape(file) for file in sorted(files, key=len, reverse=True)) or r"(?!)"
+    return re.sub(f"(?P<file>{literally})|{_WORDS}", said, text)
 
 
 @contextmanager
-def errors_in_options(data: Path, weights: Path | None = None, first_row: int = 0) -> Iterator[None]:
-    """Reword the estimator's errors; `first_row` is where the rows that it was given begin in the file."""
+def errors_in_options(data: "DataFiles", *others: Path | None) -> Iterator[None]:
+    """Reword the estimator's errors, but for names of files; rows of a table are told by their line."""
     try:
         yield
     except ValueError as error:
         from fastem.validation import RowError  # here, because it imports scikit-learn
 
-        if not isinstance(error, RowError):
-            raise ValueError(in_options(str(error), data)) from error
-        if error.column is None and weights:
+        if not isinstance(error, RowError) or data.table is None:
+            raise ValueError(in_options(str(error), data.name, names_of(data, *others))) from error
+        if error.column is None and data.weights:
             raise ValueError(
-                f"{place(weights, error.row)}: {error.value:g}, where a finite weight of at least 0 was wanted; "
+                f"{place(data.weights, error.row)}: {error.value:g}, where a finite weight of at least 0 was wanted; "
                 "give 0 to rows that should not count"
             ) from error
-        where = place(data, first_row + error.row, error.column)
         raise ValueError(
-            f"{where}: {error.value:g}, where a finite number was wanted; remove such rows or fill them in"
+            f"{place(data.table, error.row, error.column)}: {error.value:g}, where a finite number was wanted; remove "
+            "such rows or fill them in"
         ) from error
+
+
+def names_of(data: "DataFiles", *others: Path | None) -> list[str]:
+    """The names that may stand in a message."""
+    return [*data.paths, *map(str, data.inputs), *(str(path) for path in others if path)]

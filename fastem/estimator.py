@@ -1,15 +1,15 @@
 """What the estimators share: parameters in, engine, fitted attributes out."""
 
+import re
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.checkpoint import Checkpoint
+from fastem.checkpoint import Checkpoint, fingerprint
 from fastem.data import Data, opened
 from fastem.engine import tree
 from fastem.engine.chunks import chunk
@@ -110,19 +110,21 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
-        on_rows = getattr(self.callback, "on_rows", None)
+        callback = reporting(self)
+        on_rows = getattr(callback, "on_rows", None)
         with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
             with np.errstate(over="ignore", under="ignore"):
-                self._fit(data, Plan(algorithm, batch_size, step, held_out), checkpoint, resume, interrupted)
+                rules = Rules(self.tol, self.max_iter, self.max_time, callback, interrupted)
+                self._fit(data, Plan(algorithm, batch_size, step, held_out), checkpoint, resume, rules)
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, then the most probable component of each row; the same labels as ``fit(X).predict(X)``."""
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
-    def _fit(self, data: Data, plan: Plan, path: Any, resume: bool, interrupted: Callable[[], bool]) -> None:
+    def _fit(self, data: Data, plan: Plan, path: Any, resume: bool, rules: Rules) -> None:
         started = time.perf_counter()
         random_state = check_seed(self.random_state)
         if data.once and plan.algorithm != "stepwise":
@@ -132,7 +134,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
                 "itself, without the parentheses), or fit with algorithm='stepwise'"
             )
         checkpoint = Checkpoint(path, self._settings(data, plan))
-        checkpoint.clear_leftovers()
+        checkpoint.prepare()
         saved = checkpoint.read() if resume else None
         seed = saved.plain["seed"] if saved else int(random_state.randint(np.iinfo(np.int32).max))
         rng = np.random.default_rng(seed)
@@ -140,15 +142,15 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         size = sample_size(self.n_components, data.n_features)
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
         sample = subsample(head, size, rng)
+        checkpoint.recognise(sample, None if data.once else saved)
         check_enough_rows(len(sample.X), None, self.n_components)
         check_scale(sample.X)
 
         def stop() -> bool:
-            return interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)
+            return rules.interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)
 
         start = Start(model, self.n_components, sample, scale_of(sample), stop)
         self._warn_of_data(start)
-        rules = Rules(self.tol, self.max_iter, self.max_time, reporting(self), interrupted)
         given = self._fixed_start(start)
         starting = (lambda: self._start(start, random_state)) if given is None else (lambda: given)
         fitting = Fitting(
@@ -173,7 +175,14 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
         seed = self.random_state if isinstance(self.random_state, int) else None
         what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
-        return {**settings, **what, "algorithm": plan.algorithm, "batch_size": plan.batch_size, "step": repr(plan.step)}
+        return {
+            **settings,
+            **what,
+            "algorithm": plan.algorithm,
+            "batch_size": plan.batch_size or "default",
+            "step": re.sub(" at 0x[0-9a-fA-F]+", "", repr(plan.step)),
+            "held_out": fingerprint(plan.held_out),
+        }
 
     def _fixed_start(self, start: Start) -> MixtureParams | None:
         """The one start that a warm start or starting values leave, or None."""

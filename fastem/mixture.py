@@ -48,12 +48,15 @@ class GaussianMixture(MixtureEstimator):
     warm_start : bool, default False
         Begin at the parameters of the last fit.
     verbose : int, default 0
-        1 prints the first iteration, every `verbose_interval`-th, and how the fit ended; 2 also seconds and speed.
+        1 prints the first iteration, every `verbose_interval`-th, and how the fit ended; 2 also seconds and speed, and
+        of a long pass over a source how far it is.
     verbose_interval : int, default 10
     n_jobs : int or None
         Threads; None for all. The result has the same bits for any number.
     callback : callable, optional
         ``callback(progress)`` after every iteration with a :class:`fastem.engine.monitor.Progress`; True ends the fit.
+        If it has a method ``on_rows(done, n_rows)``, that is called after every chunk of a source, here and in
+        `predict` and `score`; `n_rows` is None until it is known.
     max_time : float, optional
         Seconds after which the fit ends.
     on_collapse : {"restart", "drop", "raise"}, default "restart"

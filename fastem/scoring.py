@@ -1,7 +1,7 @@
 """What a fitted mixture does with rows: labels, densities, criteria, samples, and a file to keep it in."""
 
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import entr
@@ -11,6 +11,15 @@ from fastem.data import opened
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.sources import open_output
 from fastem.validation import check_number, check_seed
+
+
+class Totals(NamedTuple):
+    """Sums over rows: log-likelihood, weight, number, and entropy of the responsibilities where it was asked for."""
+
+    log_likelihood: float
+    weight: float
+    n_rows: int
+    entropy: float
 
 
 class FittedMixture:
@@ -26,11 +35,15 @@ class FittedMixture:
     def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
 
+    def _opened(self, X: Any, sample_weight: Any = None) -> Any:
+        on_rows = getattr(getattr(self, "callback", None), "on_rows", None)
+        return opened(self, X, sample_weight, reset=False, on_rows=on_rows)
+
     def _rows(self, X: Any, wanted: str, out: Any, column: str) -> Any:
         """What is `wanted` of each row, as an array, or written to `out` chunk by chunk."""
         check_is_fitted(self)
         model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
-        with opened(self, X, reset=False) as data:
+        with self._opened(X) as data:
             if out is None and data.rows is None:
                 return model.rows(params, data.chunks[0], wanted)[wanted]
             blocks = (model.rows(params, piece, wanted)[wanted] for piece in data.pieces())
@@ -69,26 +82,25 @@ class FittedMixture:
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-density of the rows, in nats per unit weight."""
-        total, weight, _ = self._totals(X, sample_weight)
-        return total / weight
+        sums = self._totals(X, sample_weight)
+        return sums.log_likelihood / sums.weight
 
-    def _totals(self, X: Any, sample_weight: Any, entropy: bool = False) -> tuple[float, float, float]:
-        """Log-likelihood, weight, and (where asked for) the entropy of the responsibilities, in one pass."""
+    def _totals(self, X: Any, sample_weight: Any, entropy: bool = False) -> Totals:
+        """Sums over the rows, in one pass."""
         check_is_fitted(self)
         model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
         total = weight = spread = 0.0
+        n_rows = 0
         wanted = ("log_prob", "responsibilities") if entropy else ("log_prob",)
-        with opened(self, X, sample_weight, reset=False) as data:
+        with self._opened(X, sample_weight) as data:
             for piece in data.pieces():
                 found = model.rows(params, piece, *wanted)
                 w = piece.sample_weight if piece.sample_weight.size else np.ones(len(piece.X))
-                total, weight = (
-                    total + float(found["log_prob"].astype(np.float64, copy=False) @ w),
-                    weight + float(w.sum()),
-                )
+                total += float(found["log_prob"].astype(np.float64, copy=False) @ w)
+                weight, n_rows = weight + float(w.sum()), n_rows + len(w)
                 if entropy:
                     spread += float(entr(found["responsibilities"].astype(np.float64, copy=False)).sum(axis=1) @ w)
-        return total, weight, spread
+        return Totals(total, weight, n_rows, spread)
 
     def _n_parameters(self) -> int:
         params = self._get_params_()
@@ -96,20 +108,25 @@ class FittedMixture:
 
     def bic(self, X, sample_weight=None):
         """Bayesian information criterion, -2 log L + p log n; the lower the better."""
-        total, weight, _ = self._totals(X, sample_weight)
-        return -2 * total + self._n_parameters() * np.log(weight)
+        return self._bic(self._totals(X, sample_weight))
+
+    def _bic(self, sums: Totals) -> float:
+        return -2 * sums.log_likelihood + self._n_parameters() * np.log(sums.weight)
 
     def aic(self, X, sample_weight=None):
         """Akaike information criterion, -2 log L + 2 p; the lower the better."""
-        return -2 * self._totals(X, sample_weight)[0] + 2 * self._n_parameters()
+        return self._aic(self._totals(X, sample_weight))
+
+    def _aic(self, sums: Totals) -> float:
+        return -2 * sums.log_likelihood + 2 * self._n_parameters()
 
     def icl(self, X, sample_weight=None):
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities; lower is better.
 
         Biernacki, Celeux and Govaert (2000), IEEE Transactions on Pattern Analysis and Machine Intelligence 22.
         """
-        total, weight, entropy = self._totals(X, sample_weight, entropy=True)
-        return -2 * total + self._n_parameters() * np.log(weight) + 2 * entropy
+        sums = self._totals(X, sample_weight, entropy=True)
+        return self._bic(sums) + 2 * sums.entropy
 
     def sample(self, n_samples=1, random_state=None):
         """Rows drawn from the fitted density, and the component of each.

@@ -4,7 +4,7 @@ import csv
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -164,7 +164,7 @@ def _parse_csv(path: str | os.PathLike) -> np.ndarray:
         raise
     except ValueError as caught:
         error = caught
-    _raise_at_first_bad_field(path, delimiter, header_lines)
+    raise_at_first_bad_field(path, delimiter, header_lines)
     raise ValueError(f"{_name(path)}: {error or 'a field is not a finite number'}")
 
 
@@ -200,23 +200,40 @@ def _rows(file: TextIO, delimiter: str, header_lines: int) -> Iterator[tuple[int
     return ((reader.line_num, fields) for fields in reader if reader.line_num > header_lines and fields)
 
 
-def _raise_at_first_bad_field(path: str | os.PathLike, delimiter: str, header_lines: int) -> None:
-    """Name the place of the first field that is no finite number, or the row of another length."""
+def raise_at_first_bad_field(
+    path: str | os.PathLike,
+    delimiter: str,
+    header_lines: int,
+    columns: Collection[int] | None = None,
+    missing: Collection[str] | None = None,
+) -> None:
+    """Name the place of the first field that is no finite number, or the row of another length.
+
+    Only fields in `columns` count, if these are given; and with `missing` only those that are neither one of these
+    texts nor any number.
+    """
     names = column_names(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
         width = None
         for row, (line, fields) in enumerate(_rows(file, delimiter, header_lines)):
             where = f"{_name(path)}: row {row} (line {line} of the file)"
             for column, field in enumerate(fields):
-                if not _is_number(field) or not np.isfinite(float(field)):
-                    what = repr(field) if field.strip() else "empty"
-                    raise ValueError(
-                        f"{where}, {_column(column, len(fields), names)}: {what}, where a finite number was wanted; "
-                        + _advice(field)
-                    )
+                if (columns is not None and column not in columns) or _passes(field, missing):
+                    continue
+                what = repr(field) if field.strip() else "empty"
+                raise ValueError(
+                    f"{where}, {_column(column, len(fields), names)}: {what}, where a finite number was wanted; "
+                    + _advice(field)
+                )
             if width not in (None, len(fields)):
                 raise ValueError(f"{where} has {plural(len(fields), 'column')}, where the rows before have {width}")
             width = len(fields)
+
+
+def _passes(field: str, missing: Collection[str] | None) -> bool:
+    if _is_number(field):
+        return missing is not None or bool(np.isfinite(float(field)))
+    return missing is not None and field.strip() in missing
 
 
 def _advice(field: str) -> str:

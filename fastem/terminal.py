@@ -17,6 +17,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from fastem.passes import Passes
+from fastem.wording import count
+
 if TYPE_CHECKING:
     from fastem.engine.monitor import Progress
 
@@ -41,7 +44,7 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (typer.Exit, typer.Abort, BrokenPipeError):  # of the last, typer makes a silent end
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # typer ends them, the last silently
             raise
         except KeyboardInterrupt:
             say("interrupted; nothing was saved", label="error: ", style="bold red", err=True)
@@ -86,12 +89,17 @@ def warnings_as_lines(
 
 
 class FitProgress:
-    """A callback for ``fit``: one live line in a terminal, and a plain line now and then elsewhere."""
+    """A callback for ``fit``: one live line in a terminal, and a plain line now and then elsewhere.
 
-    def __init__(self) -> None:
+    Where rows are read in chunks, it follows each pass over them, those of ``predict`` and ``score`` too.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.passes, self._quiet = Passes(), quiet
         self._last: Progress | None = None
-        self._shown_at = -float("inf")
-        in_terminal = sys.stderr.isatty() and not _STDERR.is_dumb_terminal
+        self._latest: Progress | None = None
+        self._shown_at, self._begun = -float("inf"), time.monotonic()
+        in_terminal = not quiet and sys.stderr.isatty() and not _STDERR.is_dumb_terminal
         waiting = Text("starting (the first fit on a machine compiles for some seconds) ...")
         # No refreshing thread: it would take turns with the kernels' threads. The callback refreshes.
         self._live = Live(waiting, console=_STDERR, auto_refresh=False, transient=True) if in_terminal else None
@@ -117,15 +125,32 @@ class FitProgress:
 
     def __call__(self, progress: "Progress") -> None:
         """Show `progress` if the line before is old enough."""
-        self._last = progress
-        now = time.monotonic()
-        if now - self._shown_at < (_SECONDS_LIVE if self._live else _SECONDS_PLAIN):
+        if self._quiet:
             return
+        self._last = self._latest = progress
+        if self._due(time.monotonic(), self._shown_at):
+            if self._live:
+                self._show(progress_line(progress))
+            else:
+                self.flush()
+
+    def on_rows(self, done: int, n_rows: int | None) -> None:
+        """Show how far the pass is if it is a long one."""
+        now = self.passes.update(done, n_rows)
+        if not self._quiet and not self.passes.ending and self._due(now, max(self._shown_at, self._begun)):
+            self._show(self.passes.line(self._latest))
+
+    def _due(self, now: float, before: float) -> bool:
+        if now - before < (_SECONDS_LIVE if self._live else _SECONDS_PLAIN):
+            return False
         self._shown_at = now
+        return True
+
+    def _show(self, line: str) -> None:
         if self._live:
-            self._live.update(Text(progress_line(progress), no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            self.flush()
+            say(line, err=True)
 
 
 def progress_line(progress: "Progress") -> str:
@@ -136,11 +161,3 @@ def progress_line(progress: "Progress") -> str:
         f"iteration {progress.n_iter:4d}  log-likelihood {mean:.6f} per row  "
         f"to gain {gain}  {count(progress.rows_per_second)} rows/s"
     )
-
-
-def count(number: float) -> str:
-    """Return a number with three digits and a unit: 1.23 M."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"

@@ -1,8 +1,10 @@
 """What a person is told of a fit: the lines that `verbose` prints, and how it ended."""
 
+import time
 from typing import Any
 
 from fastem.engine.monitor import Progress
+from fastem.passes import Passes
 from fastem.wording import plural
 
 ENDINGS = {
@@ -15,6 +17,9 @@ ENDINGS = {
     "not_finite": "stopped where the log-likelihood was not finite",
     "exhausted": "read all rows, once",
 }
+SECONDS = 3.0
+"""Between two lines on a pass that is long."""
+
 GO_ON = "go on from here with warm_start=True"
 ADVICE = {
     "max_iter": f"increase max_iter, or tol (the predicted remaining gain), or {GO_ON}",
@@ -29,19 +34,39 @@ TROUBLES = {"restarted": "restarted", "dropped": "dropped", "floored": "kept at 
 
 def reporting(estimator: Any) -> Any:
     """The estimator's callback, which with `verbose` prints the first iteration and every `verbose_interval`-th."""
-    if not estimator.verbose:
-        return estimator.callback
+    return _Report(estimator) if estimator.verbose else estimator.callback
 
-    def report(progress: Progress) -> Any:
+
+class _Report:
+    """A callback that prints, and calls the estimator's own; with ``verbose=2`` it tells of long passes, too."""
+
+    def __init__(self, estimator: Any):
+        self._estimator, self._told = estimator, getattr(estimator.callback, "on_rows", None)
+        self.on_rows = self._on_rows if estimator.verbose > 1 else self._told
+        self._passes = Passes()
+        self._latest: Progress | None = None
+        self._printed_at = time.monotonic()
+
+    def __call__(self, progress: Progress) -> Any:
+        estimator, self._latest = self._estimator, progress
         if progress.n_iter == 1 or progress.n_iter % estimator.verbose_interval == 0:
             mean = progress.log_likelihood / progress.weight
             line = f"iteration {progress.n_iter}: log-likelihood {mean:.6f}, {still_to_gain(progress.remaining)}"
             if estimator.verbose > 1:
                 line += f", {progress.seconds:.2f} s, {progress.rows_per_second:.3g} rows/s"
-            print(line)
+            self._print(line)
         return estimator.callback(progress) if estimator.callback else None
 
-    return report
+    def _on_rows(self, done: int, n_rows: int | None) -> None:
+        now = self._passes.update(done, n_rows)
+        if not self._passes.ending and now - self._printed_at >= SECONDS:
+            self._print(self._passes.line(self._latest))
+        if self._told:
+            self._told(done, n_rows)
+
+    def _print(self, line: str) -> None:
+        self._printed_at = time.monotonic()
+        print(line)
 
 
 def report_ending(estimator: Any) -> None:

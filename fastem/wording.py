@@ -13,3 +13,11 @@ def listed(items: Collection[Any], noun: str, most: int = 5) -> str:
     """Return the noun and the first few items: row 3; rows 1, 2, 5; rows 0, 1, 2, 3, 4, ..."""
     shown = ", ".join(str(item) for item, _ in zip(items, range(most)))
     return f"{noun}{'s' if len(items) > 1 else ''} {shown}{', ...' if len(items) > most else ''}"
+
+
+def count(number: float) -> str:
+    """Return a number with three digits and a unit: 1.23 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"

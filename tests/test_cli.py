@@ -153,7 +153,7 @@ def test_warnings_are_lines(folder, tmp_path):
 
 def test_predict(run, monkeypatch):
     model, X = fastem.load("model.npz"), np.load("x.npy")
-    monkeypatch.setattr("fastem.cli_jobs._BLOCK", 5 * 700)  # the last block is a short one
+    monkeypatch.setattr("fastem.data.PIECE", 2 * 700)  # the last piece is a short one
     code, out, err = run("predict", "model.npz", "x.csv", "--out", "labels.npy")
     assert (code, err) == (0, "") and "labels of 3000 rows saved as labels.npy" in out
     labels = np.load("labels.npy")
@@ -260,7 +260,7 @@ def test_wrong_files(run, tmp_path):
     np.savetxt("minus.csv", np.r_[1.0, -2.0, np.ones(2998)], header="weight", comments="")
     fit = ["fit", "--out", tmp_path / "new.npz", "-k", 3]
     assert_one_error(run(*fit, "none.npy"), "none.npy", "No such file")
-    assert_one_error(run(*fit, "x.parquet"), "cannot read .parquet")
+    assert_one_error(run(*fit, "x.xlsx"), "there is no file x.xlsx")
     assert_one_error(run(*fit, "words.csv"), "words.csv: row 1 (line 2 of the file), column 2 of 2: 'x'")
     assert_one_error(run(*fit, "nan.npy"), "nan.npy: row 0, column 1 (counted from 0): nan, where a finite number")
     assert_one_error(run(*fit, "few.npy"), "few.npy has 2 rows and --components is 3", "Use --components <= 2")

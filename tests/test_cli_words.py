@@ -1,13 +1,13 @@
 """What the estimator says of parameters, attributes and arrays, the command line says of options and files."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fastem
+from fastem.cli_data import DataFiles
 from fastem.cli_words import errors_in_options, in_options
 from fastem.verbose import ADVICE, warning_of_ending
 
@@ -16,11 +16,11 @@ from fastem.verbose import ADVICE, warning_of_ending
 def test_warnings_of_a_fit_speak_of_options(reason):
     diagnostics = {"restarted": [1], "dropped": [], "floored": []}
     ended = SimpleNamespace(stop_reason_=reason, converged_=False, n_iter_=1, diagnostics_=diagnostics)
-    text = in_options(warning_of_ending(ended), Path("x.npy"))
+    text = in_options(warning_of_ending(ended), "x.npy")
     assert text.startswith("components collapsed (1 restarted): use fewer components or a larger --reg-covar")
     assert not re.search(r"_|warm|sklearn|\bX\b|[;,] *$", text), text
     ended.diagnostics_ = dict.fromkeys(diagnostics, [])
-    alone = in_options(warning_of_ending(ended), Path("x.npy"))
+    alone = in_options(warning_of_ending(ended), "x.npy")
     assert (alone == "") == (reason == "interrupted")  # which the command says itself
 
 
@@ -34,9 +34,16 @@ def test_warnings_of_a_fit_speak_of_options(reason):
     ],
 )
 def test_errors_of_a_fit_speak_of_options(settings, words):
-    with pytest.raises(ValueError, match=re.escape(words)), errors_in_options(Path("x.npy")):
+    with pytest.raises(ValueError, match=re.escape(words)), errors_in_options(DataFiles(["x.npy"])):
         fastem.GaussianMixture(**{"n_components": 2} | settings).fit(np.zeros((3000, 2)))
 
 
 def test_names_of_files_are_not_reworded():
-    assert in_options("X and tol, fix; X_tol", Path("X tol.npy")) == "X tol.npy and --tol, fix; X_tol"
+    assert in_options("X and tol, fix; X_tol", "X tol.npy") == "X tol.npy and --tol, fix; X_tol"
+    text = in_options("X.npy has changed and X has not: tol; X.npy", "X.npy", ["X.npy"])
+    assert text == "X.npy has changed and X.npy has not: --tol; X.npy"
+
+
+def test_choices_of_chunks_are_options():
+    text = in_options("Drop them with fastem.Chunks(source, rows='finite'); algorithm='stepwise'", "x.npy")
+    assert text == "Drop them with --complete; --algorithm 'stepwise'"

@@ -241,6 +241,18 @@ def test_wrong_files(name, error, message, tmp_path, X):
         read(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("rows", [None, "finite"])
+def test_a_wrong_field_in_a_later_block_of_a_csv_is_told_by_line(rows, tmp_path, X, monkeypatch):
+    monkeypatch.setattr("fastem.sources.arrow.CSV_BYTES", 2000)
+    lines = csv(tmp_path / "x.csv", X).read_text().splitlines()
+    lines[150], lines[201] = "1,NA,2", "1,2,three"
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    message = "NaN in row 149 of" if rows is None else r"row 200 \(line 202 of the file\), column 'c': 'three', where a"
+    with pytest.raises(ReadError, match=message):
+        read(Chunks(tmp_path / "x.csv", rows=rows))
+    assert len(read(Chunks(tmp_path / "x.csv", columns=["a", "b"], rows="finite"))[0]) == N - 1
+
+
 def test_files_that_do_not_fit_together(tmp_path, X):
     csv(tmp_path / "x.csv", X)
     pd.DataFrame(X, columns=["c", "b", "a"]).to_csv(tmp_path / "y.csv", index=False)

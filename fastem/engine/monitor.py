@@ -84,8 +84,8 @@ class ConvergenceMonitor:
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on as if the fit had never stopped: numbers, texts and lists of them."""
         seconds = time.perf_counter() - self.started
-        kept = {name: getattr(self, name) for name in ("history", "stop_reason", "weight", "_gains", "_gains_from")}
-        return {"seconds": seconds, **kept}
+        names = "history", "stop_reason", "weight", "_gains", "_gains_from", "_below"
+        return {"seconds": seconds, **{name: getattr(self, name) for name in names}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there; a fit that ended before it converged goes on too."""

@@ -10,7 +10,7 @@ import numpy as np
 from fastem.sources.columns import Choice, Column, Picked, assemble, pick
 from fastem.sources.source import Block, Blocks, Source, file_signature
 from fastem.sources.stores import needed
-from fastem.tables import _look_at_the_top
+from fastem.tables import _look_at_the_top, raise_at_first_bad_field
 
 BATCH_BYTES = 2 << 20
 """Size of a batch of rows asked of a dataset."""
@@ -161,9 +161,15 @@ def csv_source(path: str, choice: Choice) -> Source:
     picked = pick([Column(n, _number_in_text(t), f"text ({t})") for n, t in zip(named, types)], choice, path)
 
     def blocks() -> Blocks:
-        with batches({labels[i]: arrow.float64() for i in wanted(picked)}) as opened:
-            for batch in opened:
-                yield split_batch(batch, picked)
+        try:
+            with batches({labels[i]: arrow.float64() for i in wanted(picked)}) as opened:
+                for batch in opened:
+                    yield split_batch(batch, picked)
+        except arrow.ArrowInvalid:
+            # Its message names no line; this one does.
+            missing = reader.ConvertOptions().null_values
+            raise_at_first_bad_field(path, delimiter, header_lines, set(wanted(picked)), missing)
+            raise
 
     return Source(path, picked, blocks, None, picked.weights is not None, signature=lambda: file_signature(path))
 

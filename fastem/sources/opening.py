@@ -12,7 +12,7 @@ from fastem.sources.arrays import array_source, npy_source
 from fastem.sources.arrow import arrow_file_source, csv_source, dataset_source, table_of, table_source
 from fastem.sources.columns import Choice
 from fastem.sources.rows import Rows
-from fastem.sources.source import Source, joined, kept, weighted
+from fastem.sources.source import Source, cast, joined, kept, weighted
 from fastem.sources.stores import hdf5_source, zarr_source
 from fastem.sources.streams import callable_source, iterator_source
 
@@ -42,6 +42,8 @@ class Chunks:
         Rows to keep. ``'finite'``: those without NaN, null and infinity in the columns chosen. A callable is given
         blocks X (n, d) of the columns chosen and returns masks (n,). An expression may name any column of a Parquet or
         Arrow source, and keeps others from being read: ``pyarrow.compute.field("carrier") == "UA"``.
+    dtype : {'float32', 'float64'}, optional
+        What rows are read as; by default float32 where it holds all of the columns, and float64 else.
 
     Examples
     --------
@@ -59,11 +61,14 @@ class Chunks:
     rows_per_chunk: int | None = None
     weights: str | int | None = None
     rows: Any = None
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         n = self.rows_per_chunk
         if n is not None and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1):
             raise ValueError(f"rows_per_chunk is {n!r}; a whole number of at least 1 is wanted")
+        if self.dtype is not None and np.dtype(self.dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype is {self.dtype!r}; 'float32' or 'float64' is wanted")
         if isinstance(self.source, Chunks):
             raise ValueError("the source of these Chunks is Chunks already; give the choice in one")
 
@@ -116,6 +121,8 @@ def open_source(data: Any, *, sample_weight: Any = None) -> Source:
     source = _opened(chosen.source, Choice(chosen.columns, chosen.weights), expression)
     if sample_weight is not None:
         source = weighted(source, sample_weight)
+    if chosen.dtype is not None:
+        source = cast(source, chosen.dtype)
     return source if chosen.rows is None or expression is not None else kept(source, chosen.rows)
 
 

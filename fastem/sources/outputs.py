@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastem.files import written_beside
+from fastem.sources.columns import is_number
 from fastem.sources.stores import needed
 
 
@@ -167,7 +168,7 @@ def _checked(array: Any, n_rows: int | None, width: int | None, dtype: np.dtype)
     if shape != wanted:
         asked = f"({'n_rows' if n_rows is None else n_rows},{'' if width is None else f' {width}'})"
         raise ValueError(f"out has shape {shape}; {asked} is wanted: one row for each of X")
-    if not np.can_cast(dtype, array.dtype, "same_kind"):
+    if not (is_number(array.dtype) and np.can_cast(dtype, array.dtype, "same_kind")):
         raise ValueError(f"out has dtype {array.dtype}, which does not hold {dtype}; make it {dtype}")
     if not getattr(getattr(array, "flags", None), "writeable", True):
         raise ValueError("out is read-only; give an array that can be written, e.g. np.memmap(..., mode='w+')")

@@ -105,6 +105,8 @@ class Rows:
             for chunk in chunks:
                 weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)
                 done += len(chunk.X)
+                if len(chunk.X) < self.rows_per_chunk or done > (self.n_rows or done):
+                    self._check_count(done)  # before its statistics are compared with those of the pass before
                 yield chunk
                 if self.on_rows:
                     self.on_rows(done, self.n_rows)
@@ -131,12 +133,15 @@ class Rows:
                     "same rows: begin anew, or read a copy that nobody writes to"
                 )
 
-    def _learn(self, done: int, weight: float) -> None:
+    def _check_count(self, done: int) -> None:
         if self.n_rows not in (None, done):
             raise ReadError(
                 f"{self.source.name} gave {done} rows, where {self.n_rows} were there before; all passes must see the "
                 "same rows"
             )
+
+    def _learn(self, done: int, weight: float) -> None:
+        self._check_count(done)
         if not done:
             raise ValueError(f"{self.source.name} has no rows (or none that are kept); at least one is wanted")
         if not weight:

@@ -150,6 +150,18 @@ def weighted(source: Source, sample_weight: Any) -> Source:
     return replace(source, blocks=blocks, weighted=True)
 
 
+def cast(source: Source, dtype: Any) -> Source:
+    """`source` with rows of another dtype, float32 or float64."""
+
+    def blocks() -> Blocks:
+        with closing(source.blocks()) as parts:
+            for X, weight in parts:
+                with np.errstate(over="ignore"):  # an infinity is told by its row
+                    yield X.astype(dtype, copy=False), weight
+
+    return replace(source, blocks=blocks, picked=source.picked._replace(dtype=np.dtype(dtype)))
+
+
 def kept(source: Source, rows: Any) -> Source:
     """Only the rows of `source` for which ``rows(X)`` is True; ``'finite'``: those without NaN and infinity."""
     if rows != "finite" and not callable(rows):
