@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 from fastem.engine.chunks import Chunk
-from fastem.engine.reader import Packing, ReadError, default_rows_per_chunk, read_ahead
+from fastem.engine.reader import Packing, ReadError, copied, default_rows_per_chunk, read_ahead
 from fastem.sources.source import Source
 
 
@@ -101,7 +101,8 @@ class Rows:
             source.feature_names,
         )
         done, weight = 0, 0.0
-        with closing(read_ahead(source.blocks(), packing)) as chunks:
+        filling = source.filling() if source.filling else copied(source.blocks(), packing)
+        with closing(read_ahead(filling, packing)) as chunks:
             for chunk in chunks:
                 weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)
                 done += len(chunk.X)
