@@ -14,8 +14,8 @@ from fastem.engine.chunks import Chunk, chunk
 CHUNK_BYTES = 16 << 20
 """Size of a chunk's rows: past a few MB larger chunks are no faster, and three of them are in memory."""
 
-PIECE = 1 << 16
-"""Numbers copied and then checked at a time, while they are in the cache."""
+PIECE = 1 << 17
+"""Numbers read and then checked at a time, while they are in the cache."""
 
 
 class ReadError(ValueError):
@@ -32,6 +32,8 @@ class Packing(NamedTuple):
     name: str = "the source"
     name_of_row: Callable[[int], str] = "row {} of the source".format
     feature_names: Sequence[str] | None = None
+    checked: bool = False
+    """Whether the same rows have been read before, and were finite."""
 
 
 def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
@@ -139,8 +141,9 @@ def _packed(
                     n = filling.send((buffer.X[piece], buffer.sample_weight[piece]))
                 except StopIteration:
                     break
-                _check_finite(buffer.X[filled : filled + n], row, packing)
-                _check_weights(buffer.sample_weight[filled : filled + n], row, packing)
+                if not packing.checked:
+                    _check_finite(buffer.X[filled : filled + n], row, packing)
+                    _check_weights(buffer.sample_weight[filled : filled + n], row, packing)
                 row, filled = row + n, filled + n
             if stopped():
                 return

@@ -52,7 +52,7 @@ class Rows:
         self.weight_sum: float | None = None
         self.rows_per_chunk = rows_per_chunk or default_rows_per_chunk(source.n_features, source.dtype)
         self._signature = source.signature()
-        self._begun = False
+        self._begun = self._read_whole = False
         self._passes: WeakSet[Any] = WeakSet()
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -99,6 +99,7 @@ class Rows:
             source.name,
             source.row,
             source.feature_names,
+            self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
         )
         done, weight = 0, 0.0
         filling = source.filling() if source.filling else copied(source.blocks(), packing)
@@ -142,4 +143,4 @@ class Rows:
             raise ValueError(f"{self.source.name} has no rows (or none that are kept); at least one is wanted")
         if not weight:
             raise ValueError(f"the weights of {self.source.name} are zero in every row; a positive one is wanted")
-        self.n_rows, self.weight_sum = done, weight
+        self.n_rows, self.weight_sum, self._read_whole = done, weight, True
