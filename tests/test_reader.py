@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastem.engine import reader
-from fastem.engine.reader import Packing, ReadError, default_rows_per_chunk, read_ahead
+from fastem.engine.reader import Packing, ReadError, copied, default_rows_per_chunk, read_ahead
 
 N, D = 300, 3
 
@@ -25,7 +25,11 @@ def blocks(X, size, weight=None):
 
 
 def packed(given, *arguments, **options):
-    return [(c.X.copy(), c.sample_weight.copy()) for c in read_ahead(given, packing(*arguments, **options))]
+    return [(c.X.copy(), c.sample_weight.copy()) for c in ahead(given, packing(*arguments, **options))]
+
+
+def ahead(given, into, **options):
+    return read_ahead(copied(given, into), into, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +79,7 @@ def test_fortran_order_and_strides(X):
 
 
 def test_chunks_are_read_only(X):
-    for chunk in read_ahead(blocks(X, 50), packing()):
+    for chunk in ahead(blocks(X, 50), packing()):
         with pytest.raises(ValueError, match="read-only"):
             chunk.X[0] = 0
 
@@ -90,11 +94,11 @@ def test_buffers_are_kept_ahead_and_no_more(X):
             waiting.release()
             yield X[:10], None
 
-    chunks = read_ahead(counted(), packing(10), depth=3)
+    chunks = ahead(counted(), packing(10), depth=3)
     next(chunks)
-    for _ in range(4):  # the consumer's block, two ahead, and the one that waits for a buffer
+    for _ in range(3):  # the consumer's block, and two ahead
         assert waiting.acquire(timeout=10)
-    assert not waiting.acquire(timeout=0.1) and len(taken) == 4
+    assert not waiting.acquire(timeout=0.1) and len(taken) == 3
     assert sum(1 for _ in chunks) == 19
 
 
@@ -170,14 +174,14 @@ def endless(X, closed):
 
 def test_the_thread_ends_when_the_consumer_stops(X):
     closed = []
-    chunks = read_ahead(endless(X, closed), packing())
+    chunks = ahead(endless(X, closed), packing())
     next(chunks)
     assert [t for t in threading.enumerate() if t.name == "fastem-reader"]
     chunks.close()
-    for _ in read_ahead(endless(X, closed), packing()):
+    for _ in ahead(endless(X, closed), packing()):
         break
     for error in (KeyboardInterrupt, ZeroDivisionError):
-        chunks = read_ahead(endless(X, closed), packing())
+        chunks = ahead(endless(X, closed), packing())
         next(chunks)
         with pytest.raises(error):
             chunks.throw(error)
@@ -186,7 +190,7 @@ def test_the_thread_ends_when_the_consumer_stops(X):
 
 def test_the_thread_ends_though_no_row_is_kept(X):
     closed = []
-    chunks = read_ahead(endless(X[:0], closed), packing())
+    chunks = ahead(endless(X[:0], closed), packing())
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         next(chunks)
@@ -200,7 +204,7 @@ def test_without_threads(X, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refused)
     closed = []
     assert (np.concatenate([c for c, _ in packed(blocks(X, 50))]) == X).all()
-    chunks = read_ahead(endless(X, closed), packing())
+    chunks = ahead(endless(X, closed), packing())
     next(chunks)
     chunks.close()
     assert closed == ["MainThread"]

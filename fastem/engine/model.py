@@ -27,6 +27,18 @@ class MixtureStatistics(NamedTuple):
     components: Any
 
 
+class _Slots(NamedTuple):
+    """Where chunks are summed, one after the other: zeroing and merging costs as much as some thousand rows."""
+
+    dtype: np.dtype
+    most: int
+    """Slots that chunks may ask for; there are fewer where statistics are large."""
+    prepared: tuple[np.ndarray, Any]
+    sums: Any
+    tiles: list
+    """Scratch of the threads that are not at work."""
+
+
 ONES = np.zeros(0)
 """No weights: every row counts once."""
 
@@ -42,7 +54,9 @@ def _compiled(factory: Callable, *bricks: Callable) -> Callable:
 def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
     """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
     lanes = next(size for most, size in LANE_BYTES if d <= most) // dtype.itemsize
-    return lanes, max(1, min(256, -(-n // (4 * lanes))))
+    tiles = -(-n // lanes)
+    # A slot leaves the caches for the next: 64 share the work well, and more of them are worth it with tiles enough.
+    return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
 
 
 LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)
@@ -66,31 +80,50 @@ class Mixture:
 
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
-        result = None
-        prepared: dict[np.dtype, tuple] = {}
+        log_likelihood = weight = 0.0
+        components = slots = None
         for chunk in chunks:
-            dtype = chunk.X.dtype
-            prepared.setdefault(dtype, self.prepare(params, dtype))
-            part = self._e_step(params, prepared[dtype], chunk)
-            result = part if result is None else tree.add(result, part)
-        if result is None:
+            (n, d), dtype = chunk.X.shape, chunk.X.dtype
+            lanes, most = _grid(n, d, dtype)
+            if slots is None or slots.dtype != dtype or slots.most < most:
+                components = self._merged(components, slots, params)
+                slots = self._slots(params, dtype, most)
+            log_likelihood += self._add(slots, chunk, lanes, most)
+            weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
+        if slots is None:
             raise ValueError("there are no rows: give at least one")
-        return result
+        return MixtureStatistics(log_likelihood, weight, self._merged(components, slots, params))
 
-    def _e_step(self, params: MixtureParams, prepared: tuple, chunk: Chunk) -> MixtureStatistics:
-        n, d = chunk.X.shape
-        lanes, slots = _grid(n, d, chunk.X.dtype)
+    def _slots(self, params: MixtureParams, dtype: np.dtype, most: int) -> _Slots:
+        prepared = self.prepare(params, dtype)
         one = sum(a.nbytes for a in self.family.zeros(params.components, 1, prepared[1]))
-        slots = min(slots, max(4, SLOT_BYTES // one))
-        sums, log_likelihood = self.family.zeros(params.components, slots, prepared[1]), np.zeros(slots)
-        kernel = _compiled(mixture_e_step, *self.family.bricks(prepared[1]))
-        arguments = *chunk, *prepared, sums, log_likelihood
-        tile = chunk.X.dtype, d, len(params.weights), lanes
-        run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, self.n_jobs)
-        weight = float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(n)
-        return MixtureStatistics(
-            float(log_likelihood.sum()), weight, self.family.unpad(sums, params.components, prepared[1])
-        )
+        size = min(most, max(4, SLOT_BYTES // one))
+        return _Slots(dtype, most, prepared, self.family.zeros(params.components, size, prepared[1]), [])
+
+    def _add(self, slots: _Slots, chunk: Chunk, lanes: int, most: int) -> float:
+        """Add the statistics of a chunk to the slots; returns its log-likelihood."""
+        log_weights, prepared = slots.prepared
+        log_likelihood = np.zeros(min(most, len(slots.sums[0])))
+        kernel = _compiled(mixture_e_step, *self.family.bricks(prepared))
+        arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
+
+        def run(first: int, last: int) -> None:
+            try:
+                tile = slots.tiles.pop()
+            except IndexError:
+                tile = make_tile(slots.dtype, chunk.X.shape[1], log_weights.size, lanes)
+            kernel(first, last, *arguments, tile)
+            slots.tiles.append(tile)
+
+        run_slots(run, len(log_likelihood), self.n_jobs)
+        return float(log_likelihood.sum())
+
+    def _merged(self, components: Any, slots: _Slots | None, params: MixtureParams) -> Any:
+        """`components`, or None, plus the sums of the slots."""
+        if slots is None:
+            return components
+        sums = self.family.unpad(slots.sums, params.components, slots.prepared[1])
+        return sums if components is None else tree.add(components, sums)
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""

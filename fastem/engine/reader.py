@@ -14,8 +14,8 @@ from fastem.engine.chunks import Chunk, chunk
 CHUNK_BYTES = 16 << 20
 """Size of a chunk's rows: past a few MB larger chunks are no faster, and three of them are in memory."""
 
-PIECE = 1 << 16
-"""Numbers copied and then checked at a time, while they are in the cache."""
+PIECE = 1 << 17
+"""Numbers read and then checked at a time, while they are in the cache."""
 
 
 class ReadError(ValueError):
@@ -32,6 +32,8 @@ class Packing(NamedTuple):
     name: str = "the source"
     name_of_row: Callable[[int], str] = "row {} of the source".format
     feature_names: Sequence[str] | None = None
+    checked: bool = False
+    """Whether the same rows have been read before, and were finite."""
 
 
 def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
@@ -40,8 +42,33 @@ def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
     return max(1024, rows // 256 * 256)
 
 
-def read_ahead(blocks: Iterable, packing: Packing, depth: int = 3) -> Generator[Chunk, None, None]:
-    """Chunks of `rows_per_chunk` rows (the last one fewer) from blocks (X, weights or None) of any sizes.
+Filling = Generator[int, tuple[np.ndarray, np.ndarray], None]
+"""Sent rows (n, d) and weights (n,), or (0,), it fills them from the top and gives how many; none may be left."""
+
+
+def copied(blocks: Iterable, packing: Packing) -> Filling:
+    """Rows from blocks (X, weights or None) of any sizes."""
+    try:
+        X, sample_weight = yield 0
+        for block, weight in blocks:
+            _check_block(block, weight, packing)
+            first = 0
+            while True:
+                n = min(len(X), len(block) - first)
+                X[:n] = block[first : first + n]
+                if weight is not None:
+                    sample_weight[:n] = weight[first : first + n]
+                X, sample_weight = yield n
+                first += n
+                if first == len(block):
+                    break
+    finally:
+        if hasattr(blocks, "close"):
+            blocks.close()
+
+
+def read_ahead(filling: Filling, packing: Packing, depth: int = 3) -> Generator[Chunk, None, None]:
+    """Chunks of `rows_per_chunk` rows (the last one fewer).
 
     A thread fills `depth` buffers in turn: one is the consumer's, the others are read ahead. A chunk is valid until
     the next one is taken. The thread has ended when this generator has: exhausted, closed, or left by an exception.
@@ -51,12 +78,12 @@ def read_ahead(blocks: Iterable, packing: Packing, depth: int = 3) -> Generator[
     stop = threading.Event()
     for _ in range(depth):
         free.put(_Buffer(packing))
-    arguments = (_packed(blocks, packing, iter(free.get, None), stop.is_set), full)
+    arguments = (_packed(filling, packing, iter(free.get, None), stop.is_set), full)
     thread = threading.Thread(target=_fill, args=arguments, name="fastem-reader", daemon=True)
     try:
         thread.start()
     except RuntimeError:  # there are no threads on this platform, or no more of them: read between the chunks
-        yield from (part for _, part in _packed(blocks, packing, repeat(free.get()), stop.is_set))
+        yield from (part for _, part in _packed(filling, packing, repeat(free.get()), stop.is_set))
         return
     try:
         while (item := _taken(full)) is not None:
@@ -99,42 +126,37 @@ def _fill(packed: Iterator, full: SimpleQueue) -> None:
 
 
 def _packed(
-    blocks: Iterable, packing: Packing, buffers: Iterator[_Buffer | None], stopped: Callable[[], bool]
+    filling: Filling, packing: Packing, buffers: Iterator[_Buffer], stopped: Callable[[], bool]
 ) -> Iterator[tuple[_Buffer, Chunk]]:
-    """Fill one buffer after the other with the rows of the blocks; ends early where there is no more buffer."""
-    row = filled = 0
-    buffer = None
+    """Fill one buffer after the other, piece by piece; ends early where there is no more buffer."""
+    row, whole = 0, packing.rows_per_chunk
     step = max(1, PIECE // max(packing.n_features, 1))
     try:
-        for X, weight in blocks:
-            _check_block(X, weight, packing)
-            first = 0
-            while first < len(X) and not stopped():
-                buffer = buffer or next(buffers, None)
-                if buffer is None:
-                    return
-                n = min(step, len(X) - first, packing.rows_per_chunk - filled)
-                here, there = slice(first, first + n), slice(filled, filled + n)
-                buffer.X[there] = X[here]
-                _check_finite(buffer.X[there], row, packing)
-                if weight is not None:
-                    buffer.sample_weight[there] = weight[here]
-                    _check_weights(buffer.sample_weight[there], row, packing)
-                row, first, filled = row + n, first + n, filled + n
-                if filled == packing.rows_per_chunk:
-                    yield buffer, buffer.chunk(filled)
-                    buffer, filled = None, 0
+        next(filling)
+        for buffer in buffers:
+            filled = 0
+            while filled < whole and not stopped():
+                piece = slice(filled, min(filled + step, whole))
+                try:
+                    n = filling.send((buffer.X[piece], buffer.sample_weight[piece]))
+                except StopIteration:
+                    break
+                if not packing.checked:
+                    _check_finite(buffer.X[filled : filled + n], row, packing)
+                    _check_weights(buffer.sample_weight[filled : filled + n], row, packing)
+                row, filled = row + n, filled + n
             if stopped():
                 return
-        if buffer is not None:
-            yield buffer, buffer.chunk(filled)
+            if filled:
+                yield buffer, buffer.chunk(filled)
+            if filled < whole:
+                return
     except (ReadError, GeneratorExit):
         raise
     except Exception as error:
         raise _located(error, row, packing) from error
     finally:
-        if hasattr(blocks, "close"):
-            blocks.close()
+        filling.close()
 
 
 def _located(error: Exception, row: int, packing: Packing) -> ReadError:

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastem.engine.reader import Filling
 from fastem.sources.columns import Choice, pick, schema_of, split
 from fastem.sources.source import Blocks, Source, file_signature
 from fastem.tables import _read_npy
@@ -119,7 +121,28 @@ def npy_source(path: str | os.PathLike, choice: Choice) -> Source:
                     _read_into(file, buffer[:n])
                 yield split(buffer[:, :n].T if by_columns else buffer[:n], picked)
 
-    return Source(name, picked, blocks, shape[0], picked.weights is not None, signature=lambda: file_signature(path))
+    as_packed = dtype == picked.dtype and not by_columns and picked.columns == list(range(width))
+    return Source(
+        name,
+        picked,
+        blocks,
+        shape[0],
+        picked.weights is not None,
+        signature=lambda: file_signature(path),
+        filling=partial(_filling, path, offset, shape[0]) if as_packed and picked.weights is None else None,
+    )
+
+
+def _filling(path: str | os.PathLike, offset: int, left: int) -> Filling:
+    """The rows of a file that stand in it as they are wanted."""
+    with open(path, "rb", buffering=0) as file:
+        file.seek(offset)
+        rows, _ = yield 0
+        while left:
+            n = min(len(rows), left)
+            _read_into(file, rows[:n])
+            left -= n
+            rows, _ = yield n
 
 
 def _read_into(file: BinaryIO, rows: np.ndarray) -> None:

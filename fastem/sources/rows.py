@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 from fastem.engine.chunks import Chunk
-from fastem.engine.reader import Packing, ReadError, default_rows_per_chunk, read_ahead
+from fastem.engine.reader import Packing, ReadError, copied, default_rows_per_chunk, read_ahead
 from fastem.sources.source import Source
 
 
@@ -52,7 +52,7 @@ class Rows:
         self.weight_sum: float | None = None
         self.rows_per_chunk = rows_per_chunk or default_rows_per_chunk(source.n_features, source.dtype)
         self._signature = source.signature()
-        self._begun = False
+        self._begun = self._read_whole = False
         self._passes: WeakSet[Any] = WeakSet()
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -99,9 +99,11 @@ class Rows:
             source.name,
             source.row,
             source.feature_names,
+            self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
         )
         done, weight = 0, 0.0
-        with closing(read_ahead(source.blocks(), packing)) as chunks:
+        filling = source.filling() if source.filling else copied(source.blocks(), packing)
+        with closing(read_ahead(filling, packing)) as chunks:
             for chunk in chunks:
                 weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)
                 done += len(chunk.X)
@@ -146,4 +148,4 @@ class Rows:
             raise ValueError(f"{self.source.name} has no rows (or none that are kept); at least one is wanted")
         if not weight:
             raise ValueError(f"the weights of {self.source.name} are zero in every row; a positive one is wanted")
-        self.n_rows, self.weight_sum = done, weight
+        self.n_rows, self.weight_sum, self._read_whole = done, weight, True

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.engine.reader import Filling
 from fastem.sources.columns import Picked, packed_dtype
 
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -39,6 +40,8 @@ class Source:
         Returns what must be the same at every pass, as a dict of plain values: sizes and times of files.
     name_of_row : callable or None
         Says which row a message is about, where a number does not.
+    filling : callable or None
+        Returns a fresh generator that reads the rows straight into arrays sent to it, where that needs no copy.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Source:
     once: bool = False
     signature: Callable[[], dict[str, Any]] = dict
     name_of_row: Callable[[int], str] | None = None
+    filling: Callable[[], Filling] | None = None
 
     @property
     def n_features(self) -> int:
@@ -116,6 +120,7 @@ def joined(sources: Sequence[Source]) -> Source:
         name=f"{first.name} and {len(sources) - 1} more",
         picked=first.picked._replace(dtype=packed_dtype([s.dtype for s in sources])),
         blocks=blocks,
+        filling=None,
         n_rows=sum(counts) if len(counts) == len(sources) else None,
         signature=lambda: {key: value for s in sources for key, value in s.signature().items()},
         name_of_row=name_of_row,
@@ -147,7 +152,7 @@ def weighted(source: Source, sample_weight: Any) -> Source:
         if weights.ndim and first < len(weights):
             raise ValueError(f"sample_weight has {len(weights)} weights, and there are {first} rows")
 
-    return replace(source, blocks=blocks, weighted=True)
+    return replace(source, blocks=blocks, filling=None, weighted=True)
 
 
 def cast(source: Source, dtype: Any) -> Source:
@@ -181,7 +186,7 @@ def kept(source: Source, rows: Any) -> Source:
         seen, read, mask = latest
         return source.row(int(read + np.flatnonzero(mask)[i - seen]))
 
-    return replace(source, blocks=blocks, n_rows=None, name_of_row=name_of_row)
+    return replace(source, blocks=blocks, filling=None, n_rows=None, name_of_row=name_of_row)
 
 
 def _finite(X: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
