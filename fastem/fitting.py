@@ -1,6 +1,7 @@
 """A fit: a start, or the place where a checkpoint left off, then EM in one of its three forms; the best of several."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,7 +131,7 @@ class Fitting(NamedTuple):
             if monitor.best is not None:
                 trees["best_state"] = monitor.best
         elif place.state is not None:
-            trees |= {"state": place.state, "records": np.stack([place.records[c] for c in range(len(place.records))])}
+            trees |= {"state": place.state, "records": place.records.blocks()}
         if best is not None:
             plain["best"] = {"monitor": best.monitor.state(), "collapse": best.collapse.record()}
             trees["best_params"] = best.params
@@ -155,7 +156,8 @@ class Fitting(NamedTuple):
         monitor.restore(saved.plain["monitor"])
         if "state" not in saved.arrays:
             return Place(params)
-        return Place(params, saved.tree("state", Incremental(params, expected, params)), saved.arrays["records"][0])
+        records = chain.from_iterable(saved.arrays["records"])
+        return Place(params, saved.tree("state", Incremental(params, expected, params)), records)
 
     def _best_of(self, saved: Saved | None) -> Outcome | None:
         if saved is None or "best" not in saved.plain:

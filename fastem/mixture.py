@@ -72,7 +72,8 @@ class GaussianMixture(MixtureEstimator):
     converged_ : bool
     n_iter_ : int
     stop_reason_ : str
-        "converged", "max_iter", "max_time", "callback", "interrupted", "decreased" or "not_finite".
+        "converged", "max_iter", "max_time", "callback", "interrupted", "decreased", "not_finite"; or "exhausted", where
+        rows could be read only once.
     lower_bound_, lower_bounds_ : float, list of float
         Log-likelihood in nats per unit weight, last and of every iteration.
     history_ : structured array

@@ -146,6 +146,13 @@ def test_more_iterations_go_on_where_the_fit_ended(algorithm, tmp_path, X):
     assert_equal(model, fitted(X, mixture(max_iter=30), **PLANS[algorithm]))
 
 
+def test_the_records_of_many_chunks(tmp_path, X, monkeypatch):
+    monkeypatch.setattr("fastem.engine.records.BLOCK", 1000)  # a few records each
+    plan = {"algorithm": "incremental", "batch_size": 10}
+    fitted(X, mixture(max_iter=3), checkpoint=tmp_path / "run.npz", **plan)
+    assert_equal(fitted(X, checkpoint=tmp_path / "run.npz", resume=True, **plan), fitted(X, **plan))
+
+
 @pytest.mark.parametrize("algorithm", PLANS)
 def test_a_finished_fit_is_returned_at_once(algorithm, tmp_path, X):
     plan = {**PLANS[algorithm], "checkpoint": tmp_path / "run.npz"}

@@ -106,7 +106,7 @@ def summed(model: Any, state: Incremental, records: Records) -> Incremental:
 
 
 class Place(NamedTuple):
-    """Where `fit_incremental` stands between two passes: the records (chunks, size) go with the state, or both lack."""
+    """Where `fit_incremental` stands between two passes: the records of the chunks go with the state, or both lack."""
 
     params: Any
     state: Incremental | None = None

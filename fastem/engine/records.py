@@ -43,6 +43,11 @@ class Records:
     def __setitem__(self, i: int, record: np.ndarray) -> None:
         self[i][...] = record
 
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        """All records in order, in arrays (n, size) of a few MB, without a copy."""
+        firsts = range(0, self._count, self._per_block)
+        return tuple(block[: self._count - first] for first, block in zip(firsts, self._blocks))
+
     def append(self, record: np.ndarray) -> None:
         """One more record."""
         if self._count == self._per_block * len(self._blocks):
