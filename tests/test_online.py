@@ -274,7 +274,7 @@ def test_a_collapsed_component_is_repaired(policy: str) -> None:
         np.array([0.5, 0.5]), GaussianParams(np.array([[0.0, 0.0], [20.0, 20.0]]), np.stack([np.eye(2)] * 2))
     )
     repair, chunks = collapse.bind(model), cut(X, None, 100)
-    for fit in (stepwise_fit, fit_incremental):
+    for fit in (stepwise_fit, incremental_fit):
         monitor = ConvergenceMonitor(Rules(max_iter=6), EPS)
         if policy == "raise":
             with pytest.raises(ValueError, match="collapsed"):
@@ -289,6 +289,10 @@ def test_a_collapsed_component_is_repaired(policy: str) -> None:
 def stepwise_fit(model: Any, params: Any, chunks: Any, monitor: ConvergenceMonitor, repair: Any) -> Any:
     monitor = ProgressiveMonitor(monitor.rules)
     return fit_stepwise(model, begin(model, params), chunks, monitor, Schedule(ONE), repair).params
+
+
+def incremental_fit(model: Any, params: Any, chunks: Any, monitor: ConvergenceMonitor, repair: Any) -> Any:
+    return fit_incremental(model, Place(params), chunks, monitor, repair)
 
 
 def test_shuffled_batches_approach_the_batch_fit() -> None:
@@ -377,8 +381,10 @@ def test_batches_are_the_rows_in_their_order(size: int, weighted: bool) -> None:
 
 def test_shuffled_batches_are_the_rows_in_another_order() -> None:
     X, weight = np.arange(100.0)[:, None], np.arange(100.0) + 1
-    batches = Shuffled(chunk(X, weight), 30, np.random.default_rng(0))
+    batches = Shuffled(chunk(X, weight), 30, seed=0)
     first, second = (list(batches) for _ in range(2))
+    again = list(Shuffled(chunk(X, weight), 30, seed=0, passes=1))
+    assert all((a.X == b.X).all() for a, b in zip(again, second))
     for found in (first, second):
         assert [len(b.X) for b in found] == [30, 30, 30, 10]
         np.testing.assert_array_equal(np.sort(np.concatenate([b.X for b in found]), axis=0), X)
@@ -461,9 +467,9 @@ def test_incremental_ends_where_batch_em_does() -> None:
     X, _, start = problem(SEPARATED, "full")
     model, params = mixture("full"), params_of(start)
     ends = []
-    for fit, data in ((fit_em, [chunk(X)]), (fit_incremental, cut(X, None, 30))):
+    for fit, place, data in ((fit_em, Position, [chunk(X)]), (fit_incremental, Place, cut(X, None, 30))):
         monitor = ConvergenceMonitor(Rules(tol=1e-10), EPS)
-        ends.append((fit(model, params, data, monitor), monitor))
+        ends.append((fit(model, place(params), data, monitor), monitor))
         assert monitor.converged
     assert_close(ends[1][0], ends[0][0], 1e-4)
     np.testing.assert_allclose(ends[1][1].history[-1][0], ends[0][1].history[-1][0], rtol=1e-9)
