@@ -133,8 +133,8 @@ def fit_incremental(
             "that iterates from the beginning each time, or use stepwise EM"
         )
     monitor.begin()
-    size = sum(np.size(leaf) for leaf in tree.leaves(model.expected_statistics(begin.params)))
     while monitor.stop_reason is None:
+        size = sum(np.size(leaf) for leaf in tree.leaves(model.expected_statistics(begin.params)))
         with Records(size, memory) as records:
             for record in () if begin.records is None else begin.records:
                 records.append(record)
