@@ -81,7 +81,7 @@ def scaled(data: fastem.Chunks, deviations: np.ndarray) -> fastem.Chunks:
 
 
 def fit(what: str, k: int) -> tuple[dict[str, Any], report.Columns, list[dict[str, Any]]]:
-    """Return, for a process of its own, a row about the fit, and the table of its components in the units of the data."""
+    """Return, for a process of its own, a row about the fit, and the table of its components in units of the data."""
     limit_threads()
     with tempfile.TemporaryDirectory() as folder:
         data, names = {"stars": stars, "flights": flights}[what](Path(folder))
