@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pandas as pd
@@ -26,12 +25,6 @@ from source_kinds import (
 import fastem
 from fastem import Chunks
 from fastem.sources import ReadError, is_source, open_rows
-
-
-@pytest.fixture(autouse=True)
-def thread_joined():
-    yield
-    assert not [t for t in threading.enumerate() if t.name == "fastem-reader"]
 
 
 @pytest.fixture
@@ -220,3 +213,22 @@ def test_memory_is_that_of_the_buffers(order, tmp_path):
 
 def test_the_name_is_public():
     assert fastem.Chunks is Chunks and "Chunks" in dir(fastem)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["npy", "csv", "parquet", "callable"])
+def test_rows_of_another_dtype_are_the_same_numbers(kind, dtype, tmp_path, X):
+    for given in (np.float32, np.float64):
+        folder = tmp_path / given.__name__
+        folder.mkdir()
+        data = KINDS[kind](folder, X.astype(given))
+        for _ in range(2):
+            rows = read(Chunks(data, dtype=dtype, rows_per_chunk=50))[0]
+            assert rows.dtype == dtype
+            np.testing.assert_allclose(rows, X, rtol=1e-6)
+
+
+def test_weights_that_vanish_or_overflow_are_refused(X):
+    for weight in (1e-300, 1e200):
+        with pytest.raises(ValueError, match="largest value .*Divide the weights"):
+            read(X, sample_weight=np.full(N, weight))

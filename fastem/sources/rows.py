@@ -6,8 +6,11 @@ from copy import copy
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
+
 from fastem.engine.chunks import Chunk
 from fastem.engine.reader import Packing, ReadError, copied, default_rows_per_chunk, read_ahead
+from fastem.ranges import check_weight_range
 from fastem.sources.source import Source
 
 
@@ -101,18 +104,19 @@ class Rows:
             source.feature_names,
             self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
         )
-        done, weight = 0, 0.0
+        done, weight, largest = 0, 0.0, 0.0
         filling = source.filling() if source.filling else copied(source.blocks(), packing)
         with closing(read_ahead(filling, packing)) as chunks:
             for chunk in chunks:
                 weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)
+                largest = max(largest, float(chunk.sample_weight.max(initial=0.0)))
                 done += len(chunk.X)
                 if len(chunk.X) < self.rows_per_chunk or done > (self.n_rows or done):
                     self._check_count(done)  # before its statistics are compared with those of the pass before
                 yield chunk
                 if self.on_rows:
                     self.on_rows(done, self.n_rows)
-        self._learn(done, weight)
+        self._learn(done, weight, largest)
 
     def _check_again(self) -> None:
         name = self.source.name
@@ -142,10 +146,12 @@ class Rows:
                 "same rows"
             )
 
-    def _learn(self, done: int, weight: float) -> None:
+    def _learn(self, done: int, weight: float, largest: float) -> None:
         self._check_count(done)
         if not done:
             raise ValueError(f"{self.source.name} has no rows (or none that are kept); at least one is wanted")
         if not weight:
             raise ValueError(f"the weights of {self.source.name} are zero in every row; a positive one is wanted")
+        if self.source.weighted:
+            check_weight_range(np.array([largest]), self.source.dtype)
         self.n_rows, self.weight_sum, self._read_whole = done, weight, True

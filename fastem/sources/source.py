@@ -164,7 +164,7 @@ def cast(source: Source, dtype: Any) -> Source:
                 with np.errstate(over="ignore"):  # an infinity is told by its row
                     yield X.astype(dtype, copy=False), weight
 
-    return replace(source, blocks=blocks, picked=source.picked._replace(dtype=np.dtype(dtype)))
+    return replace(source, blocks=blocks, filling=None, picked=source.picked._replace(dtype=np.dtype(dtype)))
 
 
 def kept(source: Source, rows: Any) -> Source:
