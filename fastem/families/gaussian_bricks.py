@@ -2,6 +2,7 @@
 
 from fastem.kernels import moments, row_moments, whiten
 from fastem.kernels.jit import brick
+from fastem.kernels.mixture import SMALL
 from fastem.kernels.simd import fma, group, like, load, native, splat, sqrt, store
 
 LANE_MAJOR = 20
@@ -99,7 +100,7 @@ def diag_accumulate(tile, resp, prepared, statistics, s):
         if live == 0:
             continue
         sum_w[k] += moments.lane_sum(resp, k, lanes)
-        if d < native(resp):
+        if d <= SMALL or d < native(resp):
             moments.square_sums(tile.columns, resp, prepared.means, k, lanes, sum_x, sum_xx, d)
         else:
             index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
