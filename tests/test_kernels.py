@@ -172,3 +172,50 @@ def test_kernels_stay_within_bounds(tmp_path) -> None:
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", CANARIES], env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "whole", run.stderr
+
+
+NARROW = """
+import numpy as np
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture, MixtureParams
+from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.kernels import simd
+rng = np.random.default_rng(0)
+for d in (1, 2, 3, 4):
+    X = rng.standard_normal((300, d))
+    params = MixtureParams(np.ones(1), GaussianParams(np.full((1, d), 0.5), np.ones((1, d))))
+    sums = Mixture(Gaussian("diag", 0.0)).e_step(params, [chunk(X)]).components
+    assert np.allclose(sums.sum_x, (X - 0.5).sum(axis=0)) and np.allclose(sums.sum_xx, ((X - 0.5) ** 2).sum(axis=0)), d
+print(simd.native(X))
+"""
+
+
+def test_diagonal_sums_where_registers_are_short(tmp_path) -> None:
+    """As on machines whose registers hold two float64: there the rows of a tile serve from two features on."""
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    run = subprocess.run([sys.executable, "-c", NARROW], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "2", run.stderr
+
+
+def test_a_cache_that_is_cut_off_is_made_anew(tmp_path) -> None:
+    script = tmp_path / "kernel.py"
+    script.write_text(
+        "from fastem.kernels.jit import compiled\ndef add(a, b):\n    return a + b\nprint(compiled(add)(1, 2))\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run() -> str:
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert run() == "3\n"
+    for ending in ("nbi", "nbc"):
+        (file,) = (tmp_path / "cache").rglob(f"*.{ending}")
+        for size in (0, 20, file.stat().st_size - 1):
+            file.write_bytes(file.read_bytes()[:size])
+            assert run() == "3\n", (ending, size)

@@ -1,10 +1,12 @@
 """The only place that configures Numba: what a brick is, how a loop is compiled, what invalidates its cache."""
 
+import functools
 import hashlib
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numba
@@ -47,7 +49,7 @@ def compiled(function: Callable) -> Callable:
     """
     global _warned
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return _with_whole_cache(numba.njit(cache=True, **OPTIONS)(function))
     except (RuntimeError, OSError) as error:
         if not _warned:
             _warned = True
@@ -58,3 +60,17 @@ def compiled(function: Callable) -> Callable:
                 stacklevel=2,
             )
         return numba.njit(**OPTIONS)(function)
+
+
+def _with_whole_cache(kernel: Any) -> Callable:
+    """`kernel`, compiled anew where a full disk or a copy left files of its cache that are cut off."""
+
+    @functools.wraps(kernel)
+    def call(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except (EOFError, UnpicklingError):
+            kernel._cache.flush()
+            return kernel(*arguments)
+
+    return call
