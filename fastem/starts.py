@@ -1,14 +1,11 @@
 """Starts, made from a sample of the rows: scikit-learn's four, and the race. The seeding is scikit-learn's."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
-from threadpoolctl import threadpool_limits
 
-from fastem.engine import threads
 from fastem.engine.chunks import Chunk
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
@@ -77,10 +74,7 @@ def _kmeans_labels(X: np.ndarray, k: int, weight: np.ndarray | None, random_stat
     """Labels by one run of scikit-learn's k-means."""
     # Not more clusters than distinct rows: scikit-learn would warn at every call, and we have warned of it once.
     k = distinct_rows(X if weight is None else X[weight > 0], k)
-    # One thread in a forked child, where GNU OpenMP would wait forever for the others.
-    limit = threadpool_limits(1, user_api="openmp") if threads.forked else contextlib.nullcontext()
-    with limit:
-        return KMeans(k, n_init=1, random_state=random_state, **options).fit(X, sample_weight=weight).labels_
+    return KMeans(k, n_init=1, random_state=random_state, **options).fit(X, sample_weight=weight).labels_
 
 
 def from_centres(start: Start, centres: np.ndarray) -> MixtureParams:
@@ -125,6 +119,3 @@ def _from_responsibilities(start: Start, resp: np.ndarray) -> MixtureParams:
     resp = resp * weight[:, None] if weight.size else resp
     sum_w, components = start.model.family.from_responsibilities(X.astype(np.float64), resp, start.scale)
     return start.floored(MixtureParams(sum_w / sum_w.sum(), components))
-
-
-__all__ = ["INIT_PARAMS", "Start", "from_centres", "sample_size", "scale_of", "starting_params"]

@@ -1,15 +1,15 @@
-"""What every test gets: two threads, the same random numbers, settings put back, the tables of data."""
+"""What every test gets: two threads, the same random numbers, no thread left, the tables of data."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before numba is imported: a machine with one core must still be able to ask for n_jobs=2.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
-import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -32,11 +32,10 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(autouse=True)
-def threads_put_back() -> Iterator[None]:
-    """Check that a fit leaves numba's thread count as it was."""
-    threads = numba.get_num_threads()
+def reader_joined() -> Iterator[None]:
+    """Check that no thread that reads ahead is left."""
     yield
-    assert numba.get_num_threads() == threads, "numba's thread count was not restored"
+    assert not [thread for thread in threading.enumerate() if thread.name == "fastem-reader"]
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 
 import fastem
+from fastem.engine.threads import one_library_thread
 
 PACKAGE = Path(fastem.__file__).parent
 
@@ -188,3 +193,21 @@ print(estimator.converged_, sum("cache" in str(w.message) for w in caught))
     where, said = result.stdout.splitlines()
     assert where == str(copy / "__init__.py")
     assert said in ("True 0", "True 1"), result.stdout + result.stderr
+
+
+def test_the_threads_of_blas_are_put_back_by_the_last_of_several_fits() -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    before, inside, barrier = threads(), [], threading.Barrier(3)
+
+    def fit(rank: int) -> None:
+        barrier.wait()
+        with one_library_thread():
+            time.sleep(0.01 * rank)
+            inside.append(threads())
+            time.sleep(0.01 * (3 - rank))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(fit, range(3)))
+    assert inside == [{1}] * 3 and threads() == before

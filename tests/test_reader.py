@@ -32,12 +32,6 @@ def ahead(given, into, **options):
     return read_ahead(copied(given, into), into, **options)
 
 
-@pytest.fixture(autouse=True)
-def thread_joined():
-    yield
-    assert not [t for t in threading.enumerate() if t.name == "fastem-reader"]
-
-
 @pytest.fixture
 def X(rng):
     return rng.normal(size=(N, D))

@@ -30,12 +30,6 @@ from fastem import Chunks
 from fastem.sources import ReadError, open_rows, open_source
 
 
-@pytest.fixture(autouse=True)
-def thread_joined():
-    yield
-    assert not [t for t in threading.enumerate() if t.name == "fastem-reader"]
-
-
 @pytest.fixture
 def X(rng):
     return rng.normal(size=(N, len(NAMES)))

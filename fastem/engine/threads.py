@@ -8,23 +8,23 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+
+from threadpoolctl import ThreadpoolController
 
 RUNS = 4
 """Runs of slots a thread, so that one that is held up leaves work to the others."""
 
-forked = False
-"""Whether this process began as a fork, in which OpenMP may hang on more than one thread."""
-
 _pool: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
+_limited, _limit = 0, None
+"""Blocks of `one_library_thread` that are open, and what restores BLAS when the last of them ends."""
 
 
 def _after_fork() -> None:
-    global _pool, _lock, forked
-    forked = True
-    _pool, _lock = None, threading.Lock()
+    global _pool, _lock, _limited
+    _pool, _lock, _limited = None, threading.Lock(), 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -37,6 +37,30 @@ def cores() -> int:
     if given.isdigit() and int(given) > 0:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def one_library_thread() -> Iterator[None]:
+    """BLAS and OpenMP on one thread: what a fit gives them is small, and their threads would wait by spinning.
+
+    On a busy machine that cost six to thirty times the processor time of a small fit, and in a forked child GNU OpenMP
+    waits forever. OpenMP counts its threads for each caller, BLAS for the process, so the last of several fits at once
+    restores that.
+    """
+    global _limited, _limit
+    libraries = ThreadpoolController()  # a limit restores all of a controller's libraries, not only those it was for
+    with libraries.select(user_api="openmp").limit(limits=1):
+        with _lock:
+            if _limited == 0:
+                _limit = libraries.select(user_api="blas").limit(limits=1)
+            _limited += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                _limited -= 1
+                if _limited == 0 and _limit is not None:
+                    _limit.restore_original_limits()
 
 
 def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) -> None:
