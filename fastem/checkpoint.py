@@ -36,7 +36,7 @@ class Checkpoint:
     """One file, for one fit: `settings` are what must be the same when it is resumed."""
 
     def __init__(self, path: str | os.PathLike | None, settings: Mapping[str, Any]):
-        self.path, self.settings = path, json.loads(json.dumps(settings))
+        self.path, self.settings = path, json.loads(json.dumps(settings, default=_plain))
         self._warned = False
         self._rows = ""
 

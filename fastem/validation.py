@@ -222,7 +222,7 @@ def _spell(x: float) -> str:
 def check_init(name: str, value: Any, shape: tuple[int, ...], meaning: str = "one row a component") -> np.ndarray:
     """A start's array in float64 with the shape wanted, finite."""
     try:
-        array = np.array(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64, order="C")  # of one layout, for which kernels are compiled
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is no array of numbers ({error}). Give numbers of shape {shape}") from error
     if array.shape != shape:

@@ -146,6 +146,18 @@ def test_more_iterations_go_on_where_the_fit_ended(algorithm, tmp_path, X):
     assert_equal(model, fitted(X, mixture(max_iter=30), **PLANS[algorithm]))
 
 
+@pytest.mark.parametrize("algorithm", PLANS)
+def test_broken_off_just_before_the_end(algorithm, tmp_path, X):
+    """The monitor stops after several small predictions in a row, and these are counted across the break."""
+    plan = PLANS[algorithm]
+    whole = fitted(X, **plan)
+    assert whole.converged_ and whole.n_iter_ > 4
+    for max_iter in range(whole.n_iter_ - 4, whole.n_iter_):
+        path = tmp_path / f"{max_iter}.npz"
+        fitted(X, mixture(max_iter=max_iter), checkpoint=path, **plan)
+        assert_equal(fitted(X, checkpoint=path, resume=True, **plan), whole)
+
+
 def test_the_records_of_many_chunks(tmp_path, X, monkeypatch):
     monkeypatch.setattr("fastem.engine.records.BLOCK", 1000)  # a few records each
     plan = {"algorithm": "incremental", "batch_size": 10}
@@ -352,3 +364,30 @@ def test_where_a_file_may_not_grow_the_fit_goes_on(tmp_path):
     assert done.returncode == 0 and lines[0] == "True True", done.stderr
     assert lines[1].count("the checkpoint was not written") == 1 and "File too large" in lines[1]
     assert os.listdir(tmp_path) == []
+
+
+def test_components_that_are_dropped_and_kept(tmp_path):
+    rows = np.concatenate(
+        [np.random.default_rng(0).normal(size=(400, 2)) + c for c in (0, 9)] + [np.full((50, 2), 4.0)]
+    )
+    options = {"reg_covar": 0, "on_collapse": "drop", "means_init": [[0, 0], [9, 9], [4, 4]]}
+    with pytest.warns(ConvergenceWarning, match="dropped"):
+        whole = mixture(**options).fit(rows)
+        kept = mixture(**options).fit(rows, checkpoint=tmp_path / "run.npz")
+        resumed = mixture(**options).fit(rows, checkpoint=tmp_path / "run.npz", resume=True)
+    assert len(whole.weights_) == 2
+    assert_equal(kept, whole)
+    assert_equal(resumed, whole)
+
+
+def test_resuming_leaves_other_streams_of_random_numbers_alone(tmp_path, X):
+    path = tmp_path / "run.npz"
+    for state in (None, np.random.RandomState(0)):
+        estimator = mixture(random_state=state, max_iter=2)
+        with pytest.warns(ConvergenceWarning):
+            estimator.fit(X, checkpoint=path)
+        stream = np.random if state is None else state
+        drawn = stream.rand()
+        with pytest.warns(ConvergenceWarning):
+            estimator.fit(X, checkpoint=path, resume=True)
+        assert stream.rand() != drawn
