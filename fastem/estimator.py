@@ -17,6 +17,7 @@ from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
+from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.online import OnlineMixture
 from fastem.ranges import check_scale
@@ -115,7 +116,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
-            with np.errstate(over="ignore", under="ignore"):
+            with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(self.tol, self.max_iter, self.max_time, callback, interrupted)
                 self._fit(data, Plan(algorithm, batch_size, step, held_out), checkpoint, resume, rules)
         return self
@@ -137,6 +138,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         checkpoint.prepare()
         saved = checkpoint.read() if resume else None
         seed = saved.plain["seed"] if saved else int(random_state.randint(np.iinfo(np.int32).max))
+        random_state = np.random.RandomState() if saved else random_state  # to be set, and so one of our own
         rng = np.random.default_rng(seed)
         model = Mixture(self._family(data.dtype), self.n_jobs)
         size = sample_size(self.n_components, data.n_features)
@@ -167,13 +169,14 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             seed,
             started,
         )
-        self._record(fitting.run(1 if data.once or given is not None else self.n_init, saved), data.dtype)
+        outcome = fitting.run(1 if data.once or given is not None else self.n_init, saved)
+        self._record(outcome, data.dtype, self.init_params if given is None else "given")
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""
         names = "n_components", "covariance_type", "reg_covar", "init_params", "n_init", "on_collapse"
         settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        seed = self.random_state if isinstance(self.random_state, int) else None
+        seed = self.random_state if isinstance(self.random_state, int | np.integer) else None
         what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
         return {
             **settings,
@@ -200,7 +203,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     def _warn_of_data(self, start: Start) -> None:
         names = getattr(self, "feature_names_in_", None)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
-            warnings.warn(ridge, UserWarning, stacklevel=5)
+            warnings.warn(ridge, UserWarning, stacklevel=4)
         rows = start.sample.X
         distinct = distinct_rows(rows, self.n_components)
         if distinct < self.n_components:
@@ -210,10 +213,10 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
                 f"n_components is {self.n_components} and {which} {plural(distinct, 'distinct row')}: some components "
                 f"coincide or hold no row. Use n_components <= {distinct}",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
-    def _record(self, outcome: Outcome, dtype: np.dtype) -> None:
+    def _record(self, outcome: Outcome, dtype: np.dtype, start: str) -> None:
         monitor = outcome.monitor
         self._set_params_(outcome.params, dtype)
         self.__dict__.pop("online_", None)
@@ -223,7 +226,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self.n_iter_ = monitor.n_iter
         self.converged_ = monitor.converged
         self.stop_reason_ = monitor.stop_reason
-        self.diagnostics_ = {"start": self.init_params, **outcome.collapse.record()}
+        self.diagnostics_ = {"start": start, **outcome.collapse.record()}
         report_ending(self)
         if words := warning_of_ending(self):
-            warnings.warn(words, ConvergenceWarning, stacklevel=5)
+            warnings.warn(words, ConvergenceWarning, stacklevel=4)

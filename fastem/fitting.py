@@ -90,17 +90,16 @@ class Fitting(NamedTuple):
             self._write(i, place, monitor, collapse, best)
 
         repair, data, plan = collapse.bind(self.model), self.data, self.plan
-        with np.errstate(over="ignore", under="ignore"):
-            if plan.algorithm == "batch":
-                params = fit_em(self.model, place, data.chunks, monitor, repair, keep)
-            elif plan.algorithm == "incremental":
-                chunks = data.batches(batch_size(self.plan, self.data, self.start.k))
-                params = fit_incremental(self.model, place, chunks, monitor, repair, keep)
-            else:
-                batches = data.batches(batch_size(self.plan, self.data, self.start.k), self.seed, monitor.n_passes)
-                schedule = stepwise.Schedule(plan.step or stepwise.StepSize())
-                state = stepwise.fit_stepwise(self.model, place, batches, monitor, schedule, repair, keep)
-                params = stepwise.estimate(self.model, state)
+        if plan.algorithm == "batch":
+            params = fit_em(self.model, place, data.chunks, monitor, repair, keep)
+        elif plan.algorithm == "incremental":
+            chunks = data.batches(batch_size(self.plan, self.data, self.start.k))
+            params = fit_incremental(self.model, place, chunks, monitor, repair, keep)
+        else:
+            batches = data.batches(batch_size(self.plan, self.data, self.start.k), self.seed, monitor.n_passes)
+            schedule = stepwise.Schedule(plan.step or stepwise.StepSize())
+            state = stepwise.fit_stepwise(self.model, place, batches, monitor, schedule, repair, keep)
+            params = stepwise.estimate(self.model, state)
         return Outcome(params, monitor, collapse)
 
     def _monitor(self) -> Any:

@@ -13,6 +13,7 @@ from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture
 from fastem.engine.monitor import HISTORY
+from fastem.engine.threads import one_library_thread
 from fastem.starts import Start, sample_size, scale_of
 from fastem.validation import check_enough_rows, check_plan, check_seed
 
@@ -55,7 +56,7 @@ class OnlineMixture:
         schedule = stepwise.Schedule(step or stepwise.StepSize())
         with opened(self, X, sample_weight, reset=first) as data, interruptible() as interrupted:
             for batch in data.chunks:
-                with np.errstate(over="ignore", under="ignore"):
+                with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     self._learn(batch, schedule, interrupted)
                 if interrupted():
                     break

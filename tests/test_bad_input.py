@@ -15,7 +15,7 @@ import pytest
 import reference
 from cases import OVERLAPPING, SEPARATED, fit, fitted, starting_from
 from scipy.sparse import csr_array
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import fastem
 from fastem.validation import RowError
@@ -305,3 +305,15 @@ def test_a_clean_fit_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_sound(mixture(2, max_iter=5000).fit(rows), rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_that_overflow_end_a_fit_without_convergence(dtype: type) -> None:
+    """One row that the sample of the start does not hold."""
+    rows = np.random.default_rng(0).normal(size=(60_000, 2)).astype(dtype)
+    rows[777] = 1e20 if dtype is np.float32 else 1e160
+    with pytest.warns(ConvergenceWarning, match="not_finite"):
+        model = mixture(init_params="random_from_data").fit(rows)
+    assert not model.converged_ and np.isfinite(model.means_).all() and np.abs(model.means_).max() < 10
+    with pytest.raises(ValueError, match="squares overflow"):
+        mixture(init_params="random_from_data").fit(rows, algorithm="incremental")

@@ -12,6 +12,7 @@ import reference
 from cases import CASES, FLAVOURS, OVERLAPPING, SEPARATED, WEIGHTED, Case, fit, fitted, starting_from
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import fastem
@@ -229,3 +230,26 @@ def test_a_fitted_estimator_can_be_pickled() -> None:
     estimator = fit(starting_from(start, "full", max_iter=2), X)
     copy = pickle.loads(pickle.dumps(estimator))
     np.testing.assert_array_equal(copy.predict_proba(X), estimator.predict_proba(X))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    plain = fastem.GaussianMixture(2, n_init=2, reg_covar=0.5, tol=0.5, random_state=3).fit(X)
+    numpy = fastem.GaussianMixture(
+        np.int64(2), n_init=np.int32(2), reg_covar=np.float32(0.5), tol=np.float64(0.5), random_state=np.int64(3)
+    ).fit(X)
+    assert (numpy.means_ == plain.means_).all()
+
+
+def test_a_warning_is_of_the_line_that_fits() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    with pytest.warns(ConvergenceWarning) as caught:
+        fastem.GaussianMixture(2, max_iter=1, random_state=0).fit(X)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_where_no_race_is_run_none_is_named() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    model = fastem.GaussianMixture(2, means_init=X[:2], tol=0.5, random_state=0).fit(X)
+    assert model.diagnostics_["start"] == "given"
+    assert model.set_params(means_init=None).fit(X).diagnostics_["start"] == "race"

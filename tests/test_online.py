@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reference import COVARIANCE_TYPES, Parameters
 from scipy.stats import multivariate_normal
 
+import fastem
 from fastem.engine import tree
 from fastem.engine.batches import Batches, Shuffled
 from fastem.engine.chunks import Chunk, chunk
@@ -527,3 +528,32 @@ def test_incremental_wants_the_same_chunks_in_every_pass() -> None:
         fit(Changing(chunks, [*chunks[:-1], chunks[0]]))
     with pytest.raises(ValueError, match="no rows"):
         fit([])
+
+
+@pytest.mark.parametrize("reg_covar", [0.1, 1.0])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag"])
+def test_incremental_with_a_ridge_ends_where_batch_em_does(covariance_type: str, reg_covar: float) -> None:
+    rng = np.random.default_rng(1)
+    X = np.concatenate([rng.normal(m, s, (n, 2)) for m, s, n in ((0, 1, 2000), (2.5, 1, 2000), (-1, 2, 1000))])
+    rng.shuffle(X)
+    options = {
+        "covariance_type": covariance_type,
+        "reg_covar": reg_covar,
+        "tol": 1e-6,
+        "means_init": X[:3],
+        "random_state": 0,
+    }
+    batch = fastem.GaussianMixture(3, **options).fit(X)
+    model = fastem.GaussianMixture(3, **options).fit(X, algorithm="incremental", batch_size=100)
+    assert model.converged_
+    assert model.score(X) == pytest.approx(batch.score(X), abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 10, 100])
+def test_small_batches_do_not_throw_a_good_start_away(size: int) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 6)) * 2
+    X = rng.standard_normal((1500, 6)) + centres[rng.integers(0, 3, 1500)]
+    batch = fastem.GaussianMixture(3, means_init=centres).fit(X)
+    model = fastem.GaussianMixture(3, means_init=centres).fit(X, algorithm="incremental", batch_size=size)
+    assert model.score(X) == pytest.approx(batch.score(X), abs=1e-3)

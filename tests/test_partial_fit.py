@@ -51,3 +51,23 @@ def test_bad_batches_are_refused_and_change_nothing():
     with pytest.raises(ValueError, match="3"):
         fastem.GaussianMixture(3).partial_fit(X[:2])
     assert (model.means_ == means).all()
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_rows_that_do_not_vary_are_a_collapse_in_the_end(covariance_type):
+    rows = np.column_stack([X[:100, 0], np.full(100, 7.0)])
+    rows = np.full((100, 2), 7.0) if covariance_type == "spherical" else rows
+    model = fastem.GaussianMixture(
+        1,
+        covariance_type=covariance_type,
+        reg_covar=0,
+        on_collapse="raise",
+        means_init=[[0.0, 6.0]],
+        precisions_init={"full": np.eye(2)[None], "tied": np.eye(2), "diag": np.ones((1, 2)), "spherical": np.ones(1)}[
+            covariance_type
+        ],
+        weights_init=[1.0],
+    )
+    with pytest.raises(ValueError, match="collapsed"):
+        for _ in range(1500):
+            model.partial_fit(rows, step=fastem.StepSize(0.51))

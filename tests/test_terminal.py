@@ -79,7 +79,7 @@ def test_the_live_line_of_a_terminal(endless, tmp_path):
     arguments = [*endless, "--out", tmp_path / "m.npz", "--max-iter", 400]
     with started(arguments, stderr=theirs, env=environment) as process:
         os.close(theirs)
-        text = "".join(chunks(ours, seconds=60))
+        text = "".join(chunks(ours, seconds=300))
         process.communicate(timeout=10)
     assert process.returncode == 0
     assert "starting" in text and "\x1b[" in text

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.monitor import ConvergenceMonitor
 
@@ -45,15 +48,19 @@ def fit_em(
     monitor.begin()
     while monitor.stop_reason is None:
         statistics, after = em_step(model, params, chunks)
-        if not monitor.observe(statistics.log_likelihood, statistics.weight, params, may_fall):
+        log_likelihood = statistics.log_likelihood if tree.is_finite(statistics) else np.nan  # sums may overflow alone
+        if not monitor.observe(log_likelihood, statistics.weight, params, may_fall):
             return before
+        moved = False
         if repair:
             after, moved = repair(after, statistics, monitor.n_iter, monitor.converged)
-            if moved:
-                monitor.forget_gains()
-                if monitor.stop_reason is not None:
-                    return params  # a component that has only just been moved explains nothing yet
-        may_fall = partial(model.may_fall, params, after, statistics)
-        before, params = params, after
-        keep(Position(params, before, may_fall))
+        if moved:
+            monitor.forget_gains()
+            if monitor.stop_reason is not None:
+                return params  # a component that has only just been moved explains nothing yet
+        place = Position(after, params)
+        if not moved:
+            place = place._replace(may_fall=partial(model.may_fall, params, after, statistics))
+        keep(place)
+        params, before, may_fall = place
     return params

@@ -7,9 +7,8 @@ and H_c the entropy of its responsibilities, which is the chunk's log-likelihood
 falls, is at most the log-likelihood, and equal to it at a fixed point.
 
 A ridge on the covariances (`reg_covar` > 0) makes of the M-step the maximum of F - reg_covar / 2 sum_k N_k tr S_k^-1,
-N_k being the rows of component k. Tied covariances have one S and a constant sum of N_k, so that this never falls.
-For the others N_k moves with P, the E-step is not its maximum, and nothing is promised but the fixed point, which is
-that of batch EM.
+N_k being the rows of component k. F then falls in a pass by no more than the sum of what its M-steps lowered that
+penalty by (`eased`); the fixed point is that of batch EM.
 
 Where batch EM's error shrinks by 1 - e an iteration, and e is small, that of many chunks shrinks by about (1 - e)^2 a
 pass and never by more: a parameter is the mean of a pass's updates, theta(t) = int_{t-1}^t (1 - e) theta, which is
@@ -24,6 +23,7 @@ import numpy as np
 
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
+from fastem.engine.model import check_finite
 from fastem.engine.monitor import ConvergenceMonitor
 from fastem.engine.records import Records
 
@@ -31,16 +31,22 @@ MEMORY = 256 << 20
 """Bytes of the chunks' statistics in memory; those beyond go to a temporary file."""
 
 
+ENOUGH = 10
+"""Rows a component should have for each parameter of a row of its covariance before the first M-step moves it."""
+
+
 class Incremental(NamedTuple):
     """Where incremental EM stands.
 
     `total` are the statistics of all chunks, about `params`, with the sum of the chunks' entropies in the place of
     their log-likelihood; a chunk's own are kept about `origin`, the parameters at the beginning of its last pass.
+    `eased` is how far the M-steps of this pass may have lowered the free energy.
     """
 
     params: Any
     total: Any
     origin: Any
+    eased: float = 0.0
 
 
 def free_energy(model: Any, state: Incremental) -> float:
@@ -53,31 +59,41 @@ def first_pass(
 ) -> Iterator[Incremental]:
     """Visit all chunks for the first time, and keep their statistics in `records`.
 
-    Eager: an M-step follows each chunk as soon as the chunks so far give every component a density. Where batch EM
-    converges slowly this is worth log(number of chunks) of its passes, for params are the mean of the updates so far,
+    Eager: an M-step follows each chunk as soon as the chunks so far give every component `ENOUGH` rows for each of its
+    parameters of a row of its covariance; fewer would throw a good start away. Where batch EM converges slowly this is
+    worth log(number of chunks) of its passes, for params are the mean of the updates so far,
     theta(t) = (1/t) int_0^t (1 - e) theta, which is solved by t^-e. Otherwise it is one pass of batch EM.
     """
-    origin, total = params, None
+    state, rows, enough = Incremental(params, None, params), 0, False
     for chunk in chunks:
+        params, total, origin, _ = state
         new = _visit(model, params, chunk)
         records.append(tree.to_vector(model.recentre(new, params, origin)))
-        total = new if total is None else tree.add(total, new)
-        if eager:
-            params, total = _maximise(model, params, total, hold=True)
-        yield Incremental(params, total, origin)
-    if total is None or not total.weight > 0:
+        state = state._replace(total=new if total is None else tree.add(total, new))
+        rows += int(np.count_nonzero(chunk.sample_weight)) if chunk.sample_weight.size else len(chunk.X)
+        enough = eager and bool((_expected_rows(state.total, rows) >= ENOUGH * (chunk.X.shape[1] + 1)).all())
+        if enough:
+            state = _maximised(model, state, hold=True)
+        yield state
+    if state.total is None or not state.total.weight > 0:
         raise ValueError("there are no rows of positive weight: give at least one")
-    if not eager:
-        yield Incremental(*_maximise(model, params, total, hold=True), origin)
+    if not enough:
+        yield _maximised(model, state, hold=True)
+
+
+def _expected_rows(total: Any, rows: int) -> np.ndarray:
+    sum_w = total.components.sum_w
+    return rows * sum_w / max(sum_w.sum(), np.finfo(float).tiny)
 
 
 def next_pass(
     model: Any, state: Incremental, chunks: Iterable[Chunk], records: Records, hold: bool = True
 ) -> Iterator[Incremental]:
     """Visit all chunks once more, with an M-step after each; held back where it would give a component no density."""
-    params, total, before = state
-    origin, c = params, -1
+    before, c = state.origin, -1
+    state = state._replace(origin=state.params, eased=0.0)
     for c, chunk in enumerate(chunks):
+        params, total, origin, _ = state
         new = _visit(model, params, chunk)
         old = tree.from_vector(new, records[c]) if c < len(records) else None
         if old is None or old.weight != new.weight:
@@ -88,8 +104,8 @@ def next_pass(
             )
         records[c] = tree.to_vector(model.recentre(new, params, origin))
         total = tree.add(total, tree.subtract(new, model.recentre(old, before, params)))
-        params, total = _maximise(model, params, total, hold)
-        yield Incremental(params, total, origin)
+        state = _maximised(model, state._replace(total=total), hold)
+        yield state
     if c + 1 != len(records):
         raise ValueError(
             f"this pass gave {c + 1} chunks and the one before {len(records)}: incremental EM replaces each chunk's "
@@ -155,7 +171,8 @@ def _until_repaired(model, begin, chunks, monitor, repair, keep, records) -> Any
         before = params
         state = summed(model, deque(passes, maxlen=1).pop(), records)
         params = state.params
-        if not monitor.observe(free_energy(model, state), state.total.weight, params):
+        eased = state.eased
+        if not monitor.observe(free_energy(model, state), state.total.weight, params, lambda eased=eased: eased):
             return before
         if repair:
             after = model.m_step(state.total, params)
@@ -172,11 +189,14 @@ def _until_repaired(model, begin, chunks, monitor, repair, keep, records) -> Any
 def _visit(model: Any, params: Any, chunk: Chunk) -> Any:
     """The chunk's statistics, with the entropy of its responsibilities in the place of the log-likelihood."""
     new = model.e_step(params, [chunk])
+    check_finite(new, "a chunk")
     return new._replace(log_likelihood=new.log_likelihood - model.expected_log_prob(new, params))
 
 
-def _maximise(model: Any, params: Any, total: Any, hold: bool) -> tuple[Any, Any]:
+def _maximised(model: Any, state: Incremental, hold: bool) -> Incremental:
+    params, total = state.params, state.total
     after = model.m_step(total, params)
     if hold and model.collapsed(after, total).any():
-        return params, total
-    return after, model.recentre(total, params, after)
+        return state
+    eased = state.eased + model.eased(params, after, total)
+    return state._replace(params=after, total=model.recentre(total, params, after), eased=eased)

@@ -27,6 +27,15 @@ class MixtureStatistics(NamedTuple):
     components: Any
 
 
+def check_finite(statistics: MixtureStatistics, what: str) -> None:
+    """`ValueError` where sums overflowed, or rows or weights are no numbers."""
+    if not tree.is_finite(statistics):
+        raise ValueError(
+            f"{what} gave sums that are no finite numbers: its rows or weights hold NaN or infinity, or values whose "
+            "squares overflow. Remove such rows, or scale the data"
+        )
+
+
 class _Slots(NamedTuple):
     """Where chunks are summed, one after the other: zeroing and merging costs as much as some thousand rows."""
 
@@ -131,15 +140,18 @@ class Mixture:
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
         return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
 
-    def may_fall(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
-        """How far the log-likelihood may have fallen by the M-step from `before` to `after`.
+    def eased(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
+        """How far the M-step from `before` to `after` may have lowered the expected log-likelihood.
 
-        That maximises the expected log-likelihood less a penalty, so the fall is at most what the penalty fell by; and
-        of rounding.
+        It maximises that less a penalty, so the fall is at most what the penalty fell by.
         """
         sum_w, family = statistics.components.sum_w, self.family
-        eased = family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w)
-        return max(eased, 0.0) + statistics.weight * family.rounding(after.components, after.weights)
+        return max(family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w), 0.0)
+
+    def may_fall(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
+        """How far the log-likelihood may have fallen by that M-step, and by rounding."""
+        rounding = self.family.rounding(after.components, after.weights)
+        return self.eased(before, after, statistics) + statistics.weight * rounding
 
     def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
         """Statistics that were summed about `old`, about `new`."""

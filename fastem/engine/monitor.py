@@ -50,7 +50,7 @@ class ConvergenceMonitor:
     when `PATIENCE` predictions in a row were below the tolerance.
     """
 
-    PATIENCE = 2
+    PATIENCE = 3
 
     def __init__(self, rules: Rules, precision: float, n_rows: int = 0, started: float | None = None):
         self.rules, self.n_rows = rules, n_rows

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
+from fastem.engine.model import check_finite
 from fastem.engine.progressive import ProgressiveMonitor
 
 
@@ -108,11 +109,7 @@ def stepwise_step(
     new = model.e_step(state.params, [batch])
     if new.weight == 0:
         return state
-    if not np.isfinite(tree.to_vector(new)).all():
-        raise ValueError(
-            f"batch {state.t} gave sums that are no finite numbers: its rows or weights hold NaN or infinity, or "
-            "values whose squares overflow. Remove such rows, or scale the data"
-        )
+    check_finite(new, f"batch {state.t}")
     share = _share(schedule, state, new.weight)
     statistics = tree.blend(state.statistics, tree.scale(new, 1.0 / new.weight), share)
     state = state._replace(

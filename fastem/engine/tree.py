@@ -38,6 +38,11 @@ def leaves(a: Any) -> list[Any]:
     return [leaf for part in a for leaf in leaves(part)] if isinstance(a, tuple) else [a]
 
 
+def is_finite(a: Any) -> bool:
+    """Whether every number is."""
+    return all(np.isfinite(leaf).all() for leaf in leaves(a))
+
+
 def rebuild(like: Any, parts: list[Any]) -> Any:
     """Inverse of `leaves`: the tree of the form of `like` with these leaves, numbers as `like` has them."""
     parts = list(parts)

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+PINNED = 2.0
+"""Deviation, in units of the rounding of its mean, below which a column does not vary."""
+
 FLOOR = 1e-10
 """Least variance of a floored component in units of the data's, in any direction."""
 
@@ -77,6 +80,17 @@ def singular(covariances: np.ndarray, covariance_type: str, k: int, eps: float) 
     except np.linalg.LinAlgError:
         bad = np.array([_fails(m, eps) for m in matrices])
     return np.broadcast_to(bad, (k,)).copy()
+
+
+def pinned(covariances: np.ndarray, covariance_type: str, means: np.ndarray, eps: float) -> np.ndarray:
+    """Mask (K,) of components with a deviation far below what numbers of the size of their mean can differ by.
+
+    Statistics that are blended approach the variance 0 of equal rows step by step, and never reach it.
+    """
+    k, d = means.shape
+    variances = np.diagonal(expand(covariances, covariance_type, k, d), axis1=1, axis2=2)
+    sizes = np.abs(means).min(axis=0) if covariance_type == "tied" else np.abs(means)
+    return (variances < (PINNED * eps * sizes) ** 2).any(axis=1)
 
 
 def _well_factored(matrices: np.ndarray, eps: float) -> np.ndarray:

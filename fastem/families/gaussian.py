@@ -178,6 +178,8 @@ class Gaussian(GaussianMoments):
 
     def penalty(self, params: GaussianParams, sum_w: np.ndarray) -> float:
         """reg_covar / 2 sum_k sum_w_k tr S_k^-1: what the ridge keeps low."""
+        if not self.reg_covar:
+            return 0.0
         return 0.5 * self.reg_covar * float(np.square(self._factors(params)).sum(axis=(1, 2)) @ sum_w)
 
     def rounding(self, params: GaussianParams, weights: np.ndarray) -> float:
@@ -198,7 +200,8 @@ class Gaussian(GaussianMoments):
 
     def singular(self, params: GaussianParams) -> np.ndarray:
         """Mask (K,) of the components without a proper covariance."""
-        return covariance.singular(params.covariances, self.covariance_type, len(params.means), self.eps)
+        mask = covariance.singular(params.covariances, self.covariance_type, len(params.means), self.eps)
+        return mask | covariance.pinned(params.covariances, self.covariance_type, params.means, self.eps)
 
     def alike(self, params: GaussianParams, weights: np.ndarray) -> bool:
         """Whether no component diverges from the heaviest by more than `ALIKE`."""
