@@ -4,21 +4,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastem.custom import em
+    from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
+    from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
     from fastem.persistence import load
+    from fastem.positive import ExponentialMixture
     from fastem.sources import Chunks
+    from fastem.user_mixture import Mixture
 
 __version__ = "0.1.0"
-__all__ = ["Chunks", "GaussianMixture", "StepSize", "__version__", "load"]
+__all__ = [
+    "BernoulliMixture",
+    "CategoricalMixture",
+    "Chunks",
+    "ExponentialMixture",
+    "GaussianMixture",
+    "Mixture",
+    "MultinomialMixture",
+    "PoissonMixture",
+    "StepSize",
+    "__version__",
+    "em",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
     # On demand: the command line answers --help and Ctrl-C before numba and scikit-learn are imported (1 to 2 s).
     rooms = {
+        "BernoulliMixture": "fastem.discrete",
+        "CategoricalMixture": "fastem.latent_class",
         "Chunks": "fastem.sources",
+        "ExponentialMixture": "fastem.positive",
         "GaussianMixture": "fastem.mixture",
+        "Mixture": "fastem.user_mixture",
+        "MultinomialMixture": "fastem.discrete",
+        "PoissonMixture": "fastem.discrete",
         "StepSize": "fastem.engine.stepwise",
+        "em": "fastem.custom",
         "load": "fastem.persistence",
     }
     if name not in rooms:

@@ -117,4 +117,4 @@ def fingerprint(rows: Chunk | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist()
+    return value.tolist() if hasattr(value, "tolist") else repr(value)

@@ -1,9 +1,20 @@
-"""What kinds of data hold no numbers, told by column: scikit-learn and NumPy only say that a conversion failed."""
+"""What is wrong with data, told by column and row: scikit-learn and NumPy only say that a conversion failed."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+BLOCK = 1 << 20
+"""Numbers looked at at a time, so that no temporary grows with the data."""
+
+
+class RowError(ValueError):
+    """What is wrong with a row of X or of its weights; the attributes are for those who number rows in another way."""
+
+    def __init__(self, message: str, row: int = 0, column: int | None = None, value: float = np.nan, advice: str = ""):
+        super().__init__(message)
+        self.row, self.column, self.value, self.advice = row, column, value, advice
 
 
 class DataTypeError(TypeError, ValueError):

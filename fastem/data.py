@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -80,12 +81,14 @@ def opened(
     from fastem.sources import is_source, open_rows
 
     if not is_source(X) or (type(X) is np.memmap and X.dtype.names is None and X.nbytes <= SMALL_MAP):
-        X = check_data(estimator, X, reset=reset)
+        X = check_data(estimator, estimator._encode(X, reset), reset=reset)
+        estimator._check_rows(X, reset)
         weight = check_weight_range(check_weights(sample_weight, len(X)), X.dtype)
         yield Data([chunk(X, weight)], X.shape[1], X.dtype, len(X))
         return
     with open_rows(X, sample_weight=sample_weight, on_rows=on_rows) as rows:
         _check_columns(estimator, rows.source, reset)
+        rows.check = partial(estimator._check_rows, reset=reset)
         yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
 
 

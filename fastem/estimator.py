@@ -3,6 +3,7 @@
 import re
 import time
 import warnings
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastem.checkpoint import Checkpoint, fingerprint
 from fastem.data import Data, opened
 from fastem.engine import tree
+from fastem.engine.accelerate import METHODS
 from fastem.engine.chunks import chunk
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
@@ -20,26 +22,52 @@ from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.online import OnlineMixture
-from fastem.ranges import check_scale
 from fastem.scoring import FittedMixture
-from fastem.starts import Start, sample_size, scale_of, starting_params
+from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params
 from fastem.validation import (
+    check_choice,
     check_data,
     check_enough_rows,
+    check_numbers,
     check_plan,
-    check_reg_covar,
     check_seed,
+    check_verbose,
     distinct_rows,
 )
 from fastem.verbose import report_ending, reporting, warning_of_ending
 from fastem.wording import plural
+
+FREE = {
+    "tol",
+    "max_iter",
+    "max_time",
+    "random_state",
+    "warm_start",
+    "verbose",
+    "verbose_interval",
+    "n_jobs",
+    "callback",
+}
+"""Parameters that may change between a fit that is broken off and its resumption, or are looked at otherwise."""
 
 
 class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
     def _validate_parameters(self) -> None:
-        raise NotImplementedError
+        """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""
+        check_numbers(self, Integral, {"n_components": 1, "n_init": 1, "max_iter": 0})
+        check_numbers(self, Real, {"tol": 0} | ({} if self.max_time is None else {"max_time": 0}))
+        check_verbose(self.verbose, self.verbose_interval)
+        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0 or self.n_jobs < -1):
+            raise ValueError(
+                f"n_jobs is {self.n_jobs!r}; a number of threads, or None or -1 for all, is wanted: use None"
+            )
+        if self.callback is not None and not callable(self.callback):
+            raise ValueError(f"callback is {self.callback!r}; pass a function of one argument")
+        check_choice("init_params", self.init_params, INIT_PARAMS)
+        check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
+        check_choice("accelerate", self.accelerate, (None, *METHODS))
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         """`params` with what the user gave in its place; with None, the start if what the user gave settles it."""
@@ -47,6 +75,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         raise NotImplementedError
+
+    def _check_start(self, start: Start) -> None:
+        """What is wrong, or odd, with the rows that a start is made from."""
 
     # Fitting.
 
@@ -118,7 +149,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(self.tol, self.max_iter, self.max_time, callback, interrupted)
-                self._fit(data, Plan(algorithm, batch_size, step, held_out), checkpoint, resume, rules)
+                self._fit(data, Plan(algorithm, batch_size, step, held_out, self.accelerate), checkpoint, resume, rules)
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -140,19 +171,19 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         seed = saved.plain["seed"] if saved else int(random_state.randint(np.iinfo(np.int32).max))
         random_state = np.random.RandomState() if saved else random_state  # to be set, and so one of our own
         rng = np.random.default_rng(seed)
-        model = Mixture(self._family(data.dtype), self.n_jobs)
         size = sample_size(self.n_components, data.n_features)
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
         sample = subsample(head, size, rng)
+        model = Mixture(self._family(data.dtype), self.n_jobs)  # now that all rows were seen
         checkpoint.recognise(sample, None if data.once else saved)
         check_enough_rows(len(sample.X), None, self.n_components)
-        check_scale(sample.X)
 
         def stop() -> bool:
             return rules.interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)
 
-        start = Start(model, self.n_components, sample, scale_of(sample), stop)
-        self._warn_of_data(start)
+        start = Start.of(model, self.n_components, sample, stop)
+        self._check_start(start)
+        self._warn_of_duplicates(start)
         given = self._fixed_start(start)
         starting = (lambda: self._start(start, random_state)) if given is None else (lambda: given)
         fitting = Fitting(
@@ -174,8 +205,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""
-        names = "n_components", "covariance_type", "reg_covar", "init_params", "n_init", "on_collapse"
-        settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        settings = {name: value for name, value in self.get_params().items() if name not in FREE}
         seed = self.random_state if isinstance(self.random_state, int | np.integer) else None
         what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
         return {
@@ -191,7 +221,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """The one start that a warm start or starting values leave, or None."""
         if self.warm_start and hasattr(self, "weights_"):
             params = self._get_params_()
-            wanted = start.model.family.spread_about(np.zeros((start.k, len(start.scale.mean))), start.scale)
+            rows = np.repeat(start.sample.X[:1].astype(np.float64), start.k, axis=0)
+            wanted = start.model.family.spread_about(rows, start.scale)
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
         return self._apply_inits(None, start)
@@ -200,10 +231,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         params = starting_params(self.init_params, start, random_state)
         return start.floored(self._apply_inits(params, start) or params)
 
-    def _warn_of_data(self, start: Start) -> None:
-        names = getattr(self, "feature_names_in_", None)
-        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
-            warnings.warn(ridge, UserWarning, stacklevel=4)
+    def _warn_of_duplicates(self, start: Start) -> None:
         rows = start.sample.X
         distinct = distinct_rows(rows, self.n_components)
         if distinct < self.n_components:
@@ -226,7 +254,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self.n_iter_ = monitor.n_iter
         self.converged_ = monitor.converged
         self.stop_reason_ = monitor.stop_reason
-        self.diagnostics_ = {"start": start, **outcome.collapse.record()}
+        self.diagnostics_ = {"start": start, **outcome.record()}
         report_ending(self)
         if words := warning_of_ending(self):
             warnings.warn(words, ConvergenceWarning, stacklevel=4)

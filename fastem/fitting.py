@@ -9,6 +9,7 @@ import numpy as np
 from fastem.checkpoint import Checkpoint, Saved
 from fastem.data import Data
 from fastem.engine import stepwise
+from fastem.engine.accelerate import Acceleration
 from fastem.engine.collapse import Collapse
 from fastem.engine.em import Position, fit_em
 from fastem.engine.incremental import Incremental, Place, fit_incremental
@@ -29,6 +30,7 @@ class Plan(NamedTuple):
     batch_size: int | None = None
     step: Callable[[int], float] | None = None
     held_out: Any = None
+    accelerate: str | None = None
 
 
 def batch_size(plan: Plan, data: Data, k: int) -> int:
@@ -46,6 +48,11 @@ class Outcome(NamedTuple):
     params: Any
     monitor: Any
     collapse: Collapse
+    acceleration: Acceleration | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What happened on the way, for `diagnostics_`."""
+        return self.collapse.record() | ({"extrapolated": self.acceleration.record()} if self.acceleration else {})
 
     @property
     def score(self) -> float:
@@ -84,14 +91,16 @@ class Fitting(NamedTuple):
 
     def _one(self, i: int, best: Outcome | None, saved: Saved | None) -> Outcome:
         collapse, monitor = Collapse(self.on_collapse, self.start.sample, self.start.scale, self.rng), self._monitor()
-        place = self._resumed(saved, monitor, collapse) if saved else self._begin()
+        repair, data, plan = collapse.bind(self.model), self.data, self.plan
+        batch = plan.algorithm == "batch"
+        acceleration = Acceleration(plan.accelerate, self.rules.tol) if batch and plan.accelerate else None
+        place = self._resumed(saved, monitor, collapse, acceleration) if saved else self._begin()
 
         def keep(place: Any) -> None:
-            self._write(i, place, monitor, collapse, best)
+            self._write(i, place, monitor, collapse, best, acceleration)
 
-        repair, data, plan = collapse.bind(self.model), self.data, self.plan
-        if plan.algorithm == "batch":
-            params = fit_em(self.model, place, data.chunks, monitor, repair, keep)
+        if batch:
+            params = fit_em(self.model, place, data.chunks, monitor, repair, keep, acceleration)
         elif plan.algorithm == "incremental":
             chunks = data.batches(batch_size(self.plan, self.data, self.start.k))
             params = fit_incremental(self.model, place, chunks, monitor, repair, keep)
@@ -100,7 +109,7 @@ class Fitting(NamedTuple):
             schedule = stepwise.Schedule(plan.step or stepwise.StepSize())
             state = stepwise.fit_stepwise(self.model, place, batches, monitor, schedule, repair, keep)
             params = stepwise.estimate(self.model, state)
-        return Outcome(params, monitor, collapse)
+        return Outcome(params, monitor, collapse, acceleration)
 
     def _monitor(self) -> Any:
         if self.plan.algorithm == "stepwise":
@@ -116,7 +125,7 @@ class Fitting(NamedTuple):
 
     # To a checkpoint and back.
 
-    def _write(self, i: int, place: Any, monitor: Any, collapse: Collapse, best: Outcome | None) -> None:
+    def _write(self, i: int, place: Any, monitor: Any, collapse: Collapse, best: Outcome | None, acceleration) -> None:
         if self.checkpoint.path is None:
             return
         plain = {"start": i, "seed": self.seed, "monitor": monitor.state(), "collapse": collapse.record()}
@@ -125,6 +134,11 @@ class Fitting(NamedTuple):
         if self.plan.algorithm == "batch":
             plain["may_fall"] = place.may_fall()
             trees["before"] = place.before
+            if acceleration is not None:
+                plain["acceleration"], leaps = acceleration.state()
+                trees["leaps"] = tuple(leaps)
+            if place.plain is not None:
+                trees["plain"] = place.plain
         elif self.plan.algorithm == "stepwise":
             trees["state"] = place
             if monitor.best is not None:
@@ -136,8 +150,8 @@ class Fitting(NamedTuple):
             trees["best_params"] = best.params
         self.checkpoint.write(plain, trees)
 
-    def _resumed(self, saved: Saved, monitor: Any, collapse: Collapse) -> Any:
-        """Restore monitor, collapse and random numbers; return the place."""
+    def _resumed(self, saved: Saved, monitor: Any, collapse: Collapse, acceleration: Acceleration | None) -> Any:
+        """Restore monitor, collapse, acceleration and random numbers; return the place."""
         collapse.restore(saved.plain["collapse"])
         legacy, state = saved.plain["rng"]
         self.random_state.set_state(tuple(legacy))
@@ -145,7 +159,10 @@ class Fitting(NamedTuple):
         params = saved.tree("params", any_params(self.start))
         if self.plan.algorithm == "batch":
             monitor.restore(saved.plain["monitor"])
-            return Position(params, saved.tree("before", params), lambda: saved.plain["may_fall"])
+            if acceleration is not None:
+                acceleration.restore(saved.plain["acceleration"], list(saved.arrays.get("leaps", [])))
+            leap = saved.tree("plain", params) if "plain" in saved.arrays else None
+            return Position(params, saved.tree("before", params), lambda: saved.plain["may_fall"], leap)
         expected = self.model.expected_statistics(params)
         if self.plan.algorithm == "stepwise":
             like = stepwise.begin(self.model, params)
@@ -172,4 +189,6 @@ class Fitting(NamedTuple):
 
 def any_params(start: Start) -> Any:
     """Parameters of the form that the model has, whatever their values."""
-    return MixtureParams(np.ones(1), start.model.family.spread_about(start.scale.mean[None], start.scale))
+    return MixtureParams(
+        np.ones(1), start.model.family.spread_about(start.sample.X[:1].astype(np.float64), start.scale)
+    )

@@ -1,6 +1,7 @@
 """Mixture estimators, shaped as scikit-learn's."""
 
-from numbers import Integral, Real
+import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ import numpy as np
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
-from fastem.starts import INIT_PARAMS, Start, from_centres
+from fastem.ranges import check_scale
+from fastem.starts import Start, from_centres
 from fastem.validation import (
     check_choice,
     check_init,
     check_numbers,
     check_precisions_init,
-    check_verbose,
+    check_reg_covar,
     check_weights_init,
 )
 
@@ -63,6 +65,9 @@ class GaussianMixture(MixtureEstimator):
         What happens to a component that holds no row, or whose covariance is singular in spite of `reg_covar`.
         "restart" moves it to where the data are worst explained, three times at most, then keeps it at the least
         variance.
+    accelerate : {"squarem", "anderson"} or None, default None
+        Extrapolate from the last iterations where EM is slow (Varadhan and Roland 2008; Henderson and Varadhan 2019),
+        never to a lower log-likelihood; for ``fit(algorithm="batch")``.
 
     Attributes
     ----------
@@ -120,6 +125,7 @@ class GaussianMixture(MixtureEstimator):
         callback=None,
         max_time=None,
         on_collapse="restart",
+        accelerate=None,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -139,6 +145,7 @@ class GaussianMixture(MixtureEstimator):
         self.callback = callback
         self.max_time = max_time
         self.on_collapse = on_collapse
+        self.accelerate = accelerate
 
     def to_sklearn(self):
         """The fitted model as a :class:`sklearn.mixture.GaussianMixture` with the same parameters and attributes."""
@@ -154,18 +161,15 @@ class GaussianMixture(MixtureEstimator):
         return from_sklearn(cls, other)
 
     def _validate_parameters(self) -> None:
-        check_numbers(self, Integral, {"n_components": 1, "n_init": 1, "max_iter": 0})
-        check_numbers(self, Real, {"tol": 0, "reg_covar": 0} | ({} if self.max_time is None else {"max_time": 0}))
-        check_verbose(self.verbose, self.verbose_interval)
-        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0 or self.n_jobs < -1):
-            raise ValueError(
-                f"n_jobs is {self.n_jobs!r}; a number of threads, or None or -1 for all, is wanted: use None"
-            )
-        if self.callback is not None and not callable(self.callback):
-            raise ValueError(f"callback is {self.callback!r}; pass a function of one argument")
+        super()._validate_parameters()
+        check_numbers(self, Real, {"reg_covar": 0})
         check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
-        check_choice("init_params", self.init_params, INIT_PARAMS)
-        check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
+
+    def _check_start(self, start: Start) -> None:
+        check_scale(start.sample.X)
+        names = getattr(self, "feature_names_in_", None)
+        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
+            warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _family(self, dtype: Any = np.float64) -> Gaussian:
         return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)

@@ -14,7 +14,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture
 from fastem.engine.monitor import HISTORY
 from fastem.engine.threads import one_library_thread
-from fastem.starts import Start, sample_size, scale_of
+from fastem.starts import Start, sample_size
 from fastem.validation import check_enough_rows, check_plan, check_seed
 
 
@@ -70,7 +70,7 @@ class OnlineMixture:
         if not (batch.sample_weight.sum() if batch.sample_weight.size else len(batch.X)):
             return
         sample = subsample([batch], sample_size(self.n_components, batch.X.shape[1]), rng)
-        start = Start(model, self.n_components, sample, scale_of(sample), interrupted)
+        start = Start.of(model, self.n_components, sample, interrupted)
         if not hasattr(self, "weights_"):
             check_enough_rows(len(sample.X), None, self.n_components)
             given = self._apply_inits(None, start)

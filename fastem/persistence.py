@@ -27,7 +27,14 @@ from fastem.files import check_path, written_beside
 FORMAT = "fastem"
 VERSION = 1
 # The only classes a file can name, and where each lives.
-KINDS = {"GaussianMixture": "fastem.mixture"}
+KINDS = {
+    "BernoulliMixture": "fastem.discrete",
+    "CategoricalMixture": "fastem.latent_class",
+    "ExponentialMixture": "fastem.positive",
+    "GaussianMixture": "fastem.mixture",
+    "MultinomialMixture": "fastem.discrete",
+    "PoissonMixture": "fastem.discrete",
+}
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 

@@ -27,13 +27,20 @@ class FittedMixture:
 
     random_state: Any
     n_jobs: int | None
-    means_: np.ndarray
+    weights_: np.ndarray
 
     def _family(self, dtype: Any = np.float64) -> Any:
         raise NotImplementedError
 
     def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
+
+    def _encode(self, X: Any, reset: bool) -> Any:
+        """X as numbers; `reset` where they are those of a new fit."""
+        return X
+
+    def _check_rows(self, X: np.ndarray, reset: bool) -> None:
+        """`RowError` where the family has no density for a value; the Gaussian has one for all."""
 
     def _opened(self, X: Any, sample_weight: Any = None) -> Any:
         on_rows = getattr(getattr(self, "callback", None), "on_rows", None)
@@ -155,7 +162,7 @@ class FittedMixture:
         params = self._get_params_()
         counts = rng.multinomial(n_samples, params.weights / params.weights.sum())
         X = self._family().sample(params.components, counts, rng)
-        return X.astype(self.means_.dtype, copy=False), np.repeat(np.arange(len(counts)), counts)
+        return X.astype(self.weights_.dtype, copy=False), np.repeat(np.arange(len(counts)), counts)
 
     def save(self, path):
         """Write the fitted model to one `.npz` file; `fastem.load` reads it. See `fastem.persistence.save`."""

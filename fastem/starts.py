@@ -18,13 +18,23 @@ RUNNERS = 12
 
 
 class Start(NamedTuple):
-    """What a start is made for and from: the model, K, a sample of the rows with its spread; and whether to stop."""
+    """What a start is made for and from: the model, K, a sample of the rows, its statistics T (n, m) and their spread.
+
+    ``stop()`` tells that the time is over.
+    """
 
     model: Any
     k: int
     sample: Chunk
+    T: np.ndarray
     scale: Scale
     stop: Callable[[], bool] = lambda: False
+
+    @classmethod
+    def of(cls, model: Any, k: int, sample: Chunk, stop: Callable[[], bool]) -> "Start":
+        """From a sample of the rows."""
+        T = model.family.statistic(sample.X)
+        return cls(model, k, sample, T, scale_of(T, _weights(sample)), stop)
 
     def floored(self, params: MixtureParams) -> MixtureParams:
         """Components without a density get the least one."""
@@ -40,10 +50,9 @@ def sample_size(k: int, d: int) -> int:
     return int(np.clip(30 * k * (d + 3), 4096, max(50_000, 4 * k)))
 
 
-def scale_of(sample: Chunk) -> Scale:
+def scale_of(X: np.ndarray, weight: np.ndarray | None) -> Scale:
     """Mean, covariance and standard deviations (positive, where a column is constant) of the sample."""
-    X, weight = sample.X.astype(np.float64), sample.sample_weight
-    w = weight / weight.sum() if weight.size else np.full(len(X), 1.0 / len(X))
+    w = weight / weight.sum() if weight is not None else np.full(len(X), 1.0 / len(X))
     mean = X[0] + w @ (X - X[0])
     y = X - mean
     covariance = (w[:, None] * y).T @ y
@@ -56,7 +65,7 @@ def starting_params(init_params: str, start: Start, random_state: np.random.Rand
     """The parameters EM begins with, made from the sample."""
     if init_params == "race":
         return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
-    X, weight = start.sample.X.astype(np.float64) - start.scale.mean, _weights(start.sample)
+    X, weight = start.T - start.scale.mean, _weights(start.sample)
     if init_params == "kmeans":
         return _from_labels(start, _kmeans_labels(X, start.k, weight, random_state))
     if init_params == "k-means++":
@@ -79,7 +88,7 @@ def _kmeans_labels(X: np.ndarray, k: int, weight: np.ndarray | None, random_stat
 
 def from_centres(start: Start, centres: np.ndarray) -> MixtureParams:
     """An M-step from each row given to its nearest centre, in units of the data's standard deviations."""
-    z, scaled = ((rows - start.scale.mean) / start.scale.deviation for rows in (start.sample.X, centres))
+    z, scaled = ((rows - start.scale.mean) / start.scale.deviation for rows in (start.T, centres))
     return _from_labels(start, _nearest(z, scaled))
 
 
@@ -89,7 +98,7 @@ def _nearest(X: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def _candidates(start: Start, random_state: np.random.RandomState) -> Iterator[MixtureParams]:
     """k-means++ seeds and short k-means runs: on the sample as it is, standardised, and whitened."""
-    X, weight = start.sample.X.astype(np.float64) - start.scale.mean, _weights(start.sample)
+    X, weight = start.T - start.scale.mean, _weights(start.sample)
     values, vectors = np.linalg.eigh(start.scale.covariance / np.outer(start.scale.deviation, start.scale.deviation))
     standard = X / start.scale.deviation
     whitened = standard @ vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300)))
@@ -115,7 +124,7 @@ def _from_labels(start: Start, labels: np.ndarray) -> MixtureParams:
 
 
 def _from_responsibilities(start: Start, resp: np.ndarray) -> MixtureParams:
-    X, weight = start.sample
+    weight = start.sample.sample_weight
     resp = resp * weight[:, None] if weight.size else resp
-    sum_w, components = start.model.family.from_responsibilities(X.astype(np.float64), resp, start.scale)
+    sum_w, components = start.model.family.from_responsibilities(start.T, resp, start.scale)
     return start.floored(MixtureParams(sum_w / sum_w.sum(), components))

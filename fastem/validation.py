@@ -10,19 +10,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from fastem.columns import DataTypeError, check_numeric, check_unmasked
+from fastem.columns import BLOCK, DataTypeError, RowError, check_numeric, check_unmasked
 from fastem.wording import listed, plural
-
-BLOCK = 1 << 20
-"""Numbers looked at at a time, so that no temporary grows with the data."""
-
-
-class RowError(ValueError):
-    """What is wrong with a row of X or of its weights; the attributes are for those who number rows in another way."""
-
-    def __init__(self, message: str, row: int = 0, column: int | None = None, value: float = np.nan):
-        super().__init__(message)
-        self.row, self.column, self.value = row, column, value
 
 
 def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:

@@ -55,6 +55,9 @@ class Coins:
     def m_step(self, sums, share):
         return sums.ones / sums.weight
 
+    def objective(self, share, sums):
+        return sums.log_likelihood
+
     def may_fall(self, before, after, sums):
         return 0.0
 

@@ -164,7 +164,7 @@ def test_damaged_bytes_never_give_another_exception(saved):
     [
         ({"version": 2}, "has version 2 of the format, and this fastem reads version 1"),
         ({"version": None}, "has version missing"),
-        ({"kind": "StudentTMixture"}, "kind StudentTMixture, and this fastem knows GaussianMixture"),
+        ({"kind": "Nonsense"}, "kind Nonsense, and this fastem knows BernoulliMixture, "),
         ({"format": "other"}, "no model of fastem"),
         ({"format": None}, "no model of fastem"),
         ({"parameters": "{"}, "truncated or damaged"),

@@ -117,6 +117,6 @@ class Bound:
         """Whether the data themselves have no volume, so that a new place cannot help."""
         policy, family = self.policy, self.model.family
         if policy._hopeless is None:
-            spread = family.spread_about(policy.scale.mean[None], policy.scale)
+            spread = family.spread_about(policy.sample.X[:1].astype(np.float64), policy.scale)
             policy._hopeless = bool(family.singular(spread).any())
         return policy._hopeless

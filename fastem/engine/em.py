@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.engine import tree
+from fastem.engine.accelerate import Acceleration
 from fastem.engine.chunks import Chunk
 from fastem.engine.monitor import ConvergenceMonitor
 
@@ -15,12 +16,13 @@ class Position(NamedTuple):
     """Where the loop stands between two iterations.
 
     `before` are the parameters before the last M-step, to which the fit returns where the log-likelihood falls by more
-    than ``may_fall()``.
+    than ``may_fall()``. Where `params` were extrapolated, `plain` are those of the M-step.
     """
 
     params: Any
     before: Any = None
     may_fall: Callable[[], float] = lambda: 0.0
+    plain: Any = None
 
 
 def em_step(model: Any, params: Any, chunks: Iterable[Chunk]) -> tuple[Any, Any]:
@@ -36,6 +38,7 @@ def fit_em(
     monitor: ConvergenceMonitor,
     repair: Callable[[Any, Any, int, bool], tuple[Any, bool]] | None = None,
     keep: Callable[[Position], None] = lambda position: None,
+    acceleration: Acceleration | None = None,
 ) -> Any:
     """Iterate until the monitor stops; returns the parameters of the last M-step, or those before a fall.
 
@@ -43,12 +46,28 @@ def fit_em(
     was moved, after which the gains so far predict nothing. ``keep(position)`` is called after every iteration; from
     that position and a monitor in the same state the fit goes on as if it had never stopped.
     """
-    params, before, may_fall = begin
+    params, before, may_fall, plain = begin
     before = params if before is None else before
     monitor.begin()
     while monitor.stop_reason is None:
-        statistics, after = em_step(model, params, chunks)
-        log_likelihood = statistics.log_likelihood if tree.is_finite(statistics) else np.nan  # sums may overflow alone
+        try:
+            statistics = model.e_step(params, chunks)
+        except ValueError:
+            if plain is None or acceleration is None:
+                raise
+            acceleration.judged(False)  # an extrapolated point without a density
+            params, plain = plain, None
+            continue
+        # Sums may overflow though the log-likelihood does not.
+        log_likelihood = model.objective(params, statistics) if tree.is_finite(statistics) else np.nan
+        if plain is not None and acceleration is not None:
+            accepted = monitor.rises(log_likelihood, statistics.weight)
+            acceleration.judged(accepted)
+            if not accepted:
+                params, plain = plain, None
+                continue
+            monitor.forget_gains()  # of a leap nothing can be predicted
+        after = model.m_step(statistics, params)
         if not monitor.observe(log_likelihood, statistics.weight, params, may_fall):
             return before
         moved = False
@@ -58,9 +77,19 @@ def fit_em(
             monitor.forget_gains()
             if monitor.stop_reason is not None:
                 return params  # a component that has only just been moved explains nothing yet
-        place = Position(after, params)
+        guess = None if acceleration is None else _guess(acceleration, model, params, after, monitor, moved)
+        place = Position(after if guess is None else guess, params, plain=None if guess is None else after)
         if not moved:
             place = place._replace(may_fall=partial(model.may_fall, params, after, statistics))
         keep(place)
-        params, before, may_fall = place
-    return params
+        params, before, may_fall, plain = place
+    return params if plain is None else plain
+
+
+def _guess(acceleration: Acceleration, model: Any, params: Any, after: Any, monitor: Any, moved: bool) -> Any:
+    """The point that the accelerator proposes, or None."""
+    if moved:
+        acceleration.reset()
+        return None
+    acceleration.watch(*monitor.last_gain())
+    return None if monitor.converged else acceleration.next(model, params, after)  # also for those who go on later

@@ -60,6 +60,7 @@ class ConvergenceMonitor:
         self.started = self.last if started is None else started
         self.history: list[tuple[float, float]] = []
         self.stop_reason: str | None = None
+        self.fall = 0.0
         self.weight = 1.0
         self._gains: list[float] = []
         self._gains_from = 0.0
@@ -102,6 +103,17 @@ class ConvergenceMonitor:
         if self.stop_reason == "converged":
             self.stop_reason = "max_iter" if self.n_iter >= self.rules.max_iter else None
 
+    def rises(self, log_likelihood: float, weight: float) -> bool:
+        """Whether this log-likelihood is no lower than that of the last iteration, but for rounding."""
+        last = self.history[-1][0] / weight if self.history else -np.inf
+        return bool(np.isfinite(log_likelihood) and log_likelihood / weight >= last - self.noise * (1 + abs(last)))
+
+    def last_gain(self) -> tuple[float, float]:
+        """What the last iteration gained per unit weight, and the size of a gain that is rounding."""
+        last = self.history[-1][0] / self.weight
+        gain = last - self.history[-2][0] / self.weight if self.n_iter > 1 else np.inf
+        return gain, self.still * (1 + abs(last))
+
     def observe(
         self, log_likelihood: float, weight: float, params: Any, may_fall: Callable[[], float] = lambda: 0.0
     ) -> bool:
@@ -118,7 +130,7 @@ class ConvergenceMonitor:
         gain = mean - self._gains_from / weight if self._gains else np.inf
         noise = self.noise * (1 + abs(mean))
         if gain < -noise and -gain - noise > may_fall() / weight:
-            self.stop_reason = "converged" if -gain <= self.rules.tol else "decreased"
+            self.stop_reason, self.fall = "converged" if -gain <= self.rules.tol else "decreased", -gain
             return False
         self._gains.append(gain)
         self._gains_from = log_likelihood

@@ -1,41 +1,47 @@
-"""NamedTuples of arrays as vectors."""
+"""NamedTuples, tuples and dicts of arrays and numbers as vectors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 
+def mapped(function: Callable, *trees: Any) -> Any:
+    """The tree of ``function(leaf of each)``, of the form of the first."""
+    first = trees[0]
+    if isinstance(first, dict):
+        return {key: mapped(function, *(tree[key] for tree in trees)) for key in first}
+    if isinstance(first, tuple):
+        parts = [mapped(function, *same) for same in zip(*trees, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+    return function(*trees)
+
+
 def add(a: Any, b: Any) -> Any:
     """a + b, leaf by leaf."""
-    if isinstance(a, tuple):
-        return type(a)(*map(add, a, b))
-    return a + b
+    return mapped(lambda x, y: x + y, a, b)
 
 
 def subtract(a: Any, b: Any) -> Any:
     """a - b, leaf by leaf."""
-    if isinstance(a, tuple):
-        return type(a)(*map(subtract, a, b))
-    return a - b
+    return mapped(lambda x, y: x - y, a, b)
 
 
 def scale(a: Any, factor: float) -> Any:
     """factor * a, leaf by leaf."""
-    if isinstance(a, tuple):
-        return type(a)(*(scale(leaf, factor) for leaf in a))
-    return factor * a
+    return mapped(lambda x: factor * x, a)
 
 
 def blend(a: Any, b: Any, share: float) -> Any:
     """(1 - share) a + share b, leaf by leaf."""
-    if isinstance(a, tuple):
-        return type(a)(*(blend(x, y, share) for x, y in zip(a, b, strict=True)))
-    return (1.0 - share) * a + share * b
+    return mapped(lambda x, y: (1.0 - share) * x + share * y, a, b)
 
 
 def leaves(a: Any) -> list[Any]:
     """The arrays and numbers of a tree, in order."""
-    return [leaf for part in a for leaf in leaves(part)] if isinstance(a, tuple) else [a]
+    if isinstance(a, (tuple, dict)):
+        return [leaf for part in (a.values() if isinstance(a, dict) else a) for leaf in leaves(part)]
+    return [a]
 
 
 def is_finite(a: Any) -> bool:
@@ -48,14 +54,13 @@ def rebuild(like: Any, parts: list[Any]) -> Any:
     parts = list(parts)
     if len(parts) != len(leaves(like)):
         raise ValueError(f"{len(parts)} arrays were given for a tree of {len(leaves(like))}")
-    return _rebuild(like, iter(parts))
+    rest = iter(parts)
 
+    def next_leaf(leaf: Any) -> Any:
+        part = next(rest)
+        return type(leaf)(part) if isinstance(leaf, (int, float)) else np.asarray(part)
 
-def _rebuild(like: Any, parts: Any) -> Any:
-    if isinstance(like, tuple):
-        return type(like)(*(_rebuild(part, parts) for part in like))
-    part = next(parts)
-    return type(like)(part) if isinstance(like, (int, float)) else np.asarray(part)
+    return mapped(next_leaf, like)
 
 
 def to_vector(a: Any) -> np.ndarray:
@@ -72,4 +77,4 @@ def from_vector(like: Any, vector: np.ndarray) -> Any:
 
 def shapes(a: Any) -> list[tuple[int, ...]]:
     """Shapes of the leaves."""
-    return [leaf.shape for leaf in leaves(a)]
+    return [np.shape(leaf) for leaf in leaves(a)]

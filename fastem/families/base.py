@@ -33,6 +33,12 @@ class Scale(NamedTuple):
 class Family(Protocol):
     """What the engine asks of a model of one component."""
 
+    def statistic(self, X: np.ndarray) -> np.ndarray:
+        """What starts are made from, (n, m) float64 for rows X (n, d): seeding measures distances there."""
+
+    def base(self, X: np.ndarray) -> np.ndarray | None:
+        """The part of log p(x | k) that `log_prob` leaves out, being the same for all k, (n,); None for 0."""
+
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Params, and the weights (K,) of the components -> Prepared. Rejects bad parameters with a `ValueError`."""
 
@@ -52,8 +58,11 @@ class Family(Protocol):
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
 
+    def log_prior(self, params: Any) -> float:
+        """Logarithm of the prior density of the parameters, but for a constant; 0 without one."""
+
     def penalty(self, params: Any, sum_w: np.ndarray) -> float:
-        """What `m_step` takes off the expected log-likelihood that it maximises; 0 for maximum likelihood."""
+        """What else `m_step` takes off the expected log-likelihood that it maximises."""
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats per unit weight by which rounding may hide or feign a change of the log-likelihood."""

@@ -85,6 +85,13 @@ class Gaussian(GaussianMoments):
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, reg_covar, float(eps)
 
+    def statistic(self, X: np.ndarray) -> np.ndarray:
+        """The rows themselves."""
+        return X.astype(np.float64, copy=False)
+
+    def base(self, X: np.ndarray) -> None:
+        """Nothing: no part of the log-density is the same in all components."""
+
     def bricks(self, prepared: Prepared | TiedPrepared) -> tuple[Callable, Callable]:
         """Log_prob and accumulate; tied components far apart have those of full ones."""
         if isinstance(prepared, TiedPrepared):
@@ -175,6 +182,10 @@ class Gaussian(GaussianMoments):
         within = (within + within.T) / 2
         np.einsum("jj->j", within)[...] += self.reg_covar
         return GaussianParams(params.means + delta, within)
+
+    def log_prior(self, params: GaussianParams) -> float:
+        """Nothing: the ridge is no density of the parameters, since it goes with the rows that they have."""
+        return 0.0
 
     def penalty(self, params: GaussianParams, sum_w: np.ndarray) -> float:
         """reg_covar / 2 sum_k sum_w_k tr S_k^-1: what the ridge keeps low."""

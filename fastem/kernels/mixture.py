@@ -54,7 +54,7 @@ def make_tile(dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
     width = max(8, NATIVE_OF[dtype])
     odd = 64 // dtype.itemsize
     d = -(-d // width) * width
-    k = -(-k // 4) * 4
+    k = -(-k // width) * width
     return Tile(
         _aligned(dtype, d, lanes + odd),
         _aligned(dtype, lanes, d + odd),

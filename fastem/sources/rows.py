@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from fastem.columns import RowError
 from fastem.engine.chunks import Chunk
 from fastem.engine.reader import Packing, ReadError, copied, default_rows_per_chunk, read_ahead
 from fastem.ranges import check_weight_range
@@ -51,6 +52,7 @@ class Rows:
         on_rows: Callable[[int, int | None], Any] | None = None,
     ):
         self.source, self.on_rows = source, on_rows
+        self.check: Callable[[np.ndarray], None] | None = None
         self.n_rows = source.n_rows
         self.weight_sum: float | None = None
         self.rows_per_chunk = rows_per_chunk or default_rows_per_chunk(source.n_features, source.dtype)
@@ -111,6 +113,7 @@ class Rows:
                 weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)
                 largest = max(largest, float(chunk.sample_weight.max(initial=0.0)))
                 done += len(chunk.X)
+                self._check_values(chunk, done - len(chunk.X))
                 if len(chunk.X) < self.rows_per_chunk or done > (self.n_rows or done):
                     self._check_count(done)  # before its statistics are compared with those of the pass before
                 yield chunk
@@ -145,6 +148,20 @@ class Rows:
                 f"{self.source.name} gave {done} rows, where {self.n_rows} were there before; all passes must see the "
                 "same rows"
             )
+
+    def _check_values(self, chunk: Chunk, first: int) -> None:
+        """Raise what the estimator has against the values of a chunk, with the row's name in this source."""
+        if self.check is None:
+            return
+        try:
+            self.check(chunk.X)
+        except RowError as error:
+            row = first + error.row
+            where = self.source.name_of_row(row) if self.source.name_of_row else f"row {row} of {self.source.name}"
+            chunk_number = first // self.rows_per_chunk
+            raise ReadError(
+                f"{error.value:.6g} in {where}, column {error.column} (chunk {chunk_number}); {error.advice}"
+            ) from error
 
     def _learn(self, done: int, weight: float, largest: float) -> None:
         self._check_count(done)

@@ -1,0 +1,255 @@
+"""Models of the user's own: EM from an E-step and an M-step that are plain functions."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem.engine import tree
+from fastem.engine.accelerate import METHODS, Acceleration
+from fastem.engine.em import Position, fit_em
+from fastem.engine.model import MixtureStatistics
+from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
+from fastem.validation import check_choice, check_number
+from fastem.wording import plural
+
+DOUBLE = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where EM ended.
+
+    Attributes
+    ----------
+    params : as they were given
+    log_likelihood : float
+        Of `params`, in nats.
+    converged : bool
+    n_iter : int
+        Iterations whose log-likelihood is in the history.
+    history : structured array
+        Fields log_likelihood and seconds, one entry an iteration.
+    stop_reason : str
+        "converged", "max_iter", "callback", "decreased" or "not_finite".
+    runs : list of Result
+        The end points of all starts, in their order; of one start that one.
+    """
+
+    params: Any
+    log_likelihood: float
+    converged: bool
+    n_iter: int
+    history: np.ndarray = field(repr=False)
+    stop_reason: str
+    runs: list["Result"] = field(default_factory=list, repr=False)
+
+
+def em(e_step, m_step, params, data, *, tol=1e-8, max_iter=10_000, accelerate=None, callback=None):
+    """Expectation-maximization for any model with something unobserved.
+
+    Parameters
+    ----------
+    e_step : callable
+        ``e_step(params, data) -> (statistics, log_likelihood)``: the expected complete-data statistics, and the
+        log-likelihood of the data under `params`.
+    m_step : callable
+        ``m_step(statistics, params) -> params``: parameters that maximise the expected log-likelihood, or at least
+        raise it (generalized EM). Of the same form as `params`.
+    params : NamedTuple, tuple, dict or array, or a list of them
+        Where to start. EM is sensitive to its start: of a list, every one is run and the best end is returned.
+    data : anything, or chunks
+        Handed to `e_step` as it is. Chunks are a list of arrays, a callable that returns a fresh iterator, or
+        :class:`fastem.Chunks`: `e_step` is then called for each, and statistics and log-likelihoods are added.
+    tol : float, default 1e-8
+        EM ends when the predicted remaining gain of the log-likelihood falls below this, in nats.
+    max_iter : int, default 10000
+    accelerate : {"squarem", "anderson"} or None
+        Extrapolate, and fall back where the log-likelihood would fall. Statistics must then be defined, and parameters
+        make sense, for every point between and beyond those of EM; where they do not, raise a `ValueError`, or return
+        a log-likelihood that is not finite.
+    callback : callable, optional
+        ``callback(progress)`` after every iteration with a :class:`fastem.engine.monitor.Progress`; True ends the run.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        If a function returns something of the wrong form.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the log-likelihood fell, was not finite, or `max_iter` was too few.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
+
+    Examples
+    --------
+    Coin A decides whether coin B or coin C is tossed, and only that toss is seen.
+
+    >>> import numpy as np, fastem
+    >>> tosses = np.array([1, 1, 0, 1, 0, 0, 1, 0, 1, 1])
+    >>> def e_step(params, x):
+    ...     a, b, c = params
+    ...     of_b, of_c = a * b**x * (1 - b)**(1 - x), (1 - a) * c**x * (1 - c)**(1 - x)
+    ...     r = of_b / (of_b + of_c)
+    ...     return (r.sum(), r @ x, (1 - r) @ x, len(x)), np.log(of_b + of_c).sum()
+    >>> def m_step(statistics, params):
+    ...     r, heads_b, heads_c, n = statistics
+    ...     return r / n, heads_b / r, heads_c / (n - r)
+    >>> result = fastem.em(e_step, m_step, [(0.5, 0.5, 0.5), (0.4, 0.6, 0.7)], tosses)
+    >>> for run in result.runs:
+    ...     print(np.round(run.params, 4), round(run.log_likelihood, 4))
+    [0.5 0.6 0.6] -6.7301
+    [0.4064 0.5368 0.6432] -6.7301
+    """
+    check_number("tol", tol, (int, float, np.floating), 0, 1e-8)
+    check_number("max_iter", max_iter, (int, np.integer), 0, 1000)
+    check_choice("accelerate", accelerate, (None, *METHODS))
+    starts = params if isinstance(params, list) else [params]
+    if not starts:
+        raise ValueError("params is an empty list; give at least one start")
+    model, chunks = _Functions(e_step, m_step), _Again(data)
+    rules = Rules(tol, max_iter, callback=callback)
+    runs = [_run(model, start, chunks, rules, accelerate) for start in starts]
+    best = max(runs, key=lambda run: run.log_likelihood if np.isfinite(run.log_likelihood) else -np.inf)
+    return replace(best, runs=runs)
+
+
+def _run(model: "_Functions", start: Any, chunks: Iterable, rules: Rules, accelerate: str | None) -> Result:
+    start = tree.mapped(_number, start)
+    monitor = ConvergenceMonitor(rules, DOUBLE)
+    acceleration = Acceleration(accelerate, rules.tol) if accelerate else None
+    model.form = tree.shapes(start)
+    params = fit_em(model, Position(start), chunks, monitor, acceleration=acceleration)
+    if words := _trouble(monitor):
+        warnings.warn(words, ConvergenceWarning, stacklevel=3)
+    # The history is of the parameters before the last M-step.
+    log_likelihood = float(model.e_step(params, chunks).log_likelihood)
+    history, reason = np.array(monitor.history, HISTORY), monitor.stop_reason or ""
+    return Result(params, log_likelihood, monitor.converged, monitor.n_iter, history, reason)
+
+
+def _trouble(monitor: ConvergenceMonitor) -> str:
+    """What to warn of, if anything."""
+    if monitor.stop_reason == "decreased":
+        return (
+            f"the log-likelihood fell by {monitor.fall:.3g} in iteration {monitor.n_iter + 1}, and the parameters "
+            "before it are kept: an M-step must not lower the expected log-likelihood. Check it against the E-step, "
+            "e.g. with numerical derivatives"
+        )
+    if monitor.stop_reason == "not_finite":
+        return (
+            f"the log-likelihood of iteration {monitor.n_iter + 1} is not finite, and the parameters before it are "
+            "kept: check e_step for logarithms of 0 and divisions by 0, or start elsewhere"
+        )
+    if monitor.stop_reason == "max_iter":
+        return (
+            f"EM did not converge in {plural(monitor.n_iter, 'iteration')}: increase max_iter, or tol (the predicted "
+            "remaining gain in nats), or try accelerate='squarem'"
+        )
+    return ""
+
+
+def _number(leaf: Any) -> Any:
+    """A leaf of the starting parameters as a float or an array of floats."""
+    try:
+        array = np.array(leaf, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"params holds {leaf!r}; numbers and arrays of them are wanted, in a NamedTuple, tuple or dict. Leave out "
+            "what is not estimated, and close over it instead"
+        ) from error
+    return array if array.ndim else float(array)
+
+
+class _Again:
+    """Data as chunks: those of a list of arrays, of a callable or of `fastem.Chunks`; all else is one chunk."""
+
+    def __init__(self, data: Any):
+        from fastem.sources import Chunks
+
+        self.data = data
+        self.opened = isinstance(data, Chunks)
+        if isinstance(data, Iterator):
+            raise ValueError(
+                "data is an iterator, which can be read only once, and EM reads the data in every iteration. Give a "
+                "callable that returns a fresh iterator at each call, or a list of arrays"
+            )
+
+    def __iter__(self) -> Iterator[Any]:
+        data = self.data
+        if self.opened:
+            from fastem.sources import open_rows
+
+            with open_rows(data) as rows:
+                yield from (piece.X for piece in rows)
+        elif callable(data):
+            yield from data()
+        elif isinstance(data, list) and data and all(np.ndim(part) > 0 and hasattr(part, "shape") for part in data):
+            yield from data
+        else:
+            yield data
+
+
+class _Functions:
+    """The user's two functions as a model that `fit_em` can run."""
+
+    def __init__(self, e_step: Callable, m_step: Callable):
+        self._e_step, self._m_step = e_step, m_step
+        self.form: list[tuple[int, ...]] = []
+
+    def e_step(self, params: Any, chunks: Iterable[Any]) -> MixtureStatistics:
+        """Statistics and log-likelihood, added over the chunks; the weight is 1, so that gains are total ones."""
+        total = None
+        for data in chunks:
+            given = self._e_step(params, data)
+            if not isinstance(given, tuple) or len(given) != 2:
+                raise ValueError(
+                    f"e_step gave {type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple) else ''}; the "
+                    "pair (statistics, log_likelihood) is wanted"
+                )
+            statistics, log_likelihood = given
+            if np.ndim(log_likelihood) or isinstance(log_likelihood, (tuple, dict, str)):
+                raise ValueError(
+                    f"e_step gave a log-likelihood of shape {np.shape(log_likelihood)}; one number is wanted: sum it "
+                    "over the rows"
+                )
+            statistics = tree.mapped(np.asarray, statistics)
+            new = MixtureStatistics(float(log_likelihood), 1.0, statistics)
+            total = new if total is None else tree.add(total, new)._replace(weight=1.0)
+        if total is None:
+            raise ValueError("data gave no chunk; at least one is wanted")
+        return total
+
+    def m_step(self, statistics: MixtureStatistics, params: Any) -> Any:
+        """The user's M-step, whose parameters must have the form of those it was given."""
+        given = self._m_step(statistics.components, params)
+        found = tree.mapped(_number, given)
+        if tree.shapes(found) != self.form or type(found) is not type(params):
+            raise ValueError(
+                f"m_step gave a {type(given).__name__} of shapes {tree.shapes(found)}; a {type(params).__name__} of "
+                f"shapes {self.form} is wanted, as the starting params are"
+            )
+        return found
+
+    def objective(self, params: Any, statistics: MixtureStatistics) -> float:
+        """The log-likelihood."""
+        return statistics.log_likelihood
+
+    def may_fall(self, before: Any, after: Any, statistics: Any) -> float:
+        """Nothing: the log-likelihood of a sound M-step never falls."""
+        return 0.0
+
+    def feasible(self, params: Any) -> bool:
+        """Whether an extrapolated point may be tried: the E-step has the last word."""
+        return tree.is_finite(params)

@@ -1,0 +1,112 @@
+"""The fold of the E-step over chunks: compiled loops over runs of slots, and the sums merged in a fixed order."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.engine import tree
+from fastem.engine.chunks import Chunk
+from fastem.engine.threads import run_slots
+from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
+
+
+class _Slots(NamedTuple):
+    """Where chunks are summed, one after the other: zeroing and merging costs as much as some thousand rows."""
+
+    dtype: np.dtype
+    most: int
+    """Slots that chunks may ask for; there are fewer where statistics are large."""
+    prepared: tuple[np.ndarray, Any]
+    sums: Any
+    tiles: list
+    """Scratch of the threads that are not at work."""
+
+
+ONES = np.zeros(0)
+"""No weights: every row counts once."""
+
+SLOT_BYTES = 16 << 20
+"""Memory for the statistics of all slots."""
+
+
+@functools.cache
+def _compiled(factory: Callable, *bricks: Callable) -> Callable:
+    return factory(*bricks)
+
+
+def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
+    """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
+    lanes = next(size for most, size in LANE_BYTES if d <= most) // dtype.itemsize
+    tiles = -(-n // lanes)
+    # A slot leaves the caches for the next: 64 share the work well, and more of them are worth it with tiles enough.
+    return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
+
+
+LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)
+"""(features up to which, bytes of the lanes of a tile): measured; up to d = 40 the tile fits the first cache."""
+
+
+class Fold:
+    """Chunks added to the statistics of one E-step, in slots that serve chunk after chunk."""
+
+    def __init__(self, model: Any, params: Any):
+        self.model, self.params = model, params
+        self._slots: _Slots | None = None
+        self._sums: Any = None
+
+    def add(self, chunk: Chunk) -> float:
+        """Add the statistics of a chunk; returns its log-likelihood."""
+        (n, d), dtype = chunk.X.shape, chunk.X.dtype
+        lanes, most = _grid(n, d, dtype)
+        slots = self._slots
+        if slots is None or slots.dtype != dtype or slots.most < most:
+            self._sums = self._merged()
+            self._slots = slots = self._fresh(dtype, most)
+        log_weights, prepared = slots.prepared
+        log_likelihood = np.zeros(min(most, len(slots.sums[0])))
+        kernel = _compiled(mixture_e_step, *self.model.family.bricks(prepared))
+        arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
+
+        def run(first: int, last: int) -> None:
+            try:
+                tile = slots.tiles.pop()
+            except IndexError:
+                tile = make_tile(slots.dtype, d, log_weights.size, lanes)
+            kernel(first, last, *arguments, tile)
+            slots.tiles.append(tile)
+
+        run_slots(run, len(log_likelihood), self.model.n_jobs)
+        return float(log_likelihood.sum())
+
+    def sums(self) -> Any:
+        """The family's statistics of all chunks."""
+        if self._slots is None:
+            raise ValueError("there are no rows: give at least one")
+        return self._merged()
+
+    def _fresh(self, dtype: np.dtype, most: int) -> _Slots:
+        family, components = self.model.family, self.params.components
+        prepared = self.model.prepare(self.params, dtype)
+        one = sum(a.nbytes for a in family.zeros(components, 1, prepared[1]))
+        size = min(most, max(4, SLOT_BYTES // one))
+        return _Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), [])
+
+    def _merged(self) -> Any:
+        """The sums so far, or None, plus those of the slots."""
+        if self._slots is None:
+            return self._sums
+        sums = self.model.family.unpad(self._slots.sums, self.params.components, self._slots.prepared[1])
+        return sums if self._sums is None else tree.add(self._sums, sums)
+
+
+def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
+    """Fill what is asked of each row: those of `out` that are not empty."""
+    (n, d), dtype = chunk.X.shape, chunk.X.dtype
+    lanes, slots = _grid(n, d, dtype)
+    prepared = model.prepare(params, dtype)
+    kernel = _compiled(mixture_rows, model.family.bricks(prepared[1])[0])
+    arguments = chunk.X, *prepared, *out.values(), slots, ONES
+    tile = dtype, d, len(params.weights), lanes
+    run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)

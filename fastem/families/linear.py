@@ -1,0 +1,205 @@
+r"""Families whose log-density is linear in a statistic T(x) of the row, with T(x) = x unless they say otherwise.
+
+Density
+    log p(x | k) = c_k + s_k . T(x) + h(x): Bernoulli, Poisson, exponential, multinomial, and their like.
+Statistics
+    sum_w_k = sum_i r_ik, sum_x_k = sum_i r_ik T(x_i).
+M-step
+    The parameters whose expected T is sum_x_k / sum_w_k. With a prior of `prior` rows at the mean T_0 of the data in
+    each component, (sum_x_k + prior T_0) / (sum_w_k + prior): the conjugate prior's posterior mode (Diaconis and
+    Ylvisaker 1979, Annals of Statistics 7), where the mean of T is the parameter.
+
+A family gives `natural`, `expected` and `maximum`, and where they differ from the row `statistic` and `base`. What all
+of them share is here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.families.base import Scale
+from fastem.kernels.linear import linear_accumulate, linear_log_prob
+from fastem.kernels.simd import NATIVE_OF
+
+LEAST_LOG = {4: -80.0, 8: -690.0}
+"""Logarithm of the probability or rate 0, by bytes of the float: finite, for 0 times infinity is not a number."""
+
+ALIKE = 0.02
+"""Divergence to and fro from the heaviest component under which components have not parted yet."""
+
+
+class Sums(NamedTuple):
+    """sum_w (K,) and sum_x (K, m)."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+
+
+class LinearPrepared(NamedTuple):
+    """shift (d,) of zeros; slopes (K, m) and constant (1, K), padded; components (K,), whose size counts."""
+
+    shift: np.ndarray
+    slopes: np.ndarray
+    constant: np.ndarray
+    components: np.ndarray
+
+
+def logs(x: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
+    """log x, and for 0 the least logarithm of that dtype."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(x), LEAST_LOG[np.dtype(dtype).itemsize])
+
+
+def up_to(multiple: int, size: int) -> int:
+    """`size`, up to a multiple."""
+    return -(-size // multiple) * multiple
+
+
+class LinearFamily:
+    """What such families share. `n_features` is that of X."""
+
+    def __init__(self, prior: float = 0.0):
+        self.prior, self.prior_mean = float(prior), np.zeros(0)
+
+    # What a family says.
+
+    def natural(self, params: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Params -> c (K,) and s (K, m), finite."""
+        raise NotImplementedError
+
+    def expected(self, params: Any) -> np.ndarray:
+        """Params -> the mean of T in each component, (K, m)."""
+        raise NotImplementedError
+
+    def maximum(self, means: np.ndarray) -> Any:
+        """Means of T (K, m) -> the Params of greatest likelihood."""
+        raise NotImplementedError
+
+    def statistic(self, X: np.ndarray) -> np.ndarray:
+        """T(x) of each row, (n, m) float64."""
+        return X.astype(np.float64, copy=False)
+
+    def base(self, X: np.ndarray) -> np.ndarray | None:
+        """h(x) of each row (n,), or None where it is 0."""
+        return None
+
+    # The verbs of the protocol.
+
+    def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
+        """The pair for T(x) = x."""
+        return linear_log_prob, linear_accumulate
+
+    def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> LinearPrepared:
+        """Natural parameters, padded; `ValueError` where they are no numbers."""
+        constant, slopes = self.natural(params, dtype)
+        if not (np.isfinite(constant).all() and np.isfinite(slopes).all()):
+            raise ValueError("parameters give no density: they are negative, or no finite numbers. Start elsewhere")
+        k, m = slopes.shape
+        padded = np.zeros((up_to(4, k), up_to(max(8, NATIVE_OF[np.dtype(dtype)]), m)), dtype)
+        padded[:k, :m] = slopes
+        row = np.zeros((1, up_to(4, k)), dtype)
+        row[0, :k] = constant
+        return LinearPrepared(np.zeros(self.columns(m)), padded, row, np.zeros(k))
+
+    def columns(self, m: int) -> int:
+        """Columns of X, of which the statistic has m numbers."""
+        return m
+
+    def zeros(self, params: Any, slots: int, prepared: LinearPrepared) -> Sums:
+        """Sums of zeros, padded."""
+        k, m = len(prepared.slopes), up_to(16, prepared.slopes.shape[1])
+        return Sums(np.zeros((slots, k)), np.zeros((slots, k, m)))
+
+    def unpad(self, statistics: Sums, params: Any, prepared: LinearPrepared) -> Sums:
+        """Slots summed in their order, padding off."""
+        k, m = self.expected(params).shape
+        return Sums(statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :m])
+
+    def m_step(self, statistics: Sums, params: Any) -> Any:
+        """The maximum, with the prior's rows; a component without any keeps its parameters."""
+        sum_w, sum_x = statistics
+        sum_w = np.maximum(sum_w, 0.0)[:, None]
+        if self.prior:
+            sum_w, sum_x = sum_w + self.prior, sum_x + self.prior * self.prior_mean
+        empty = sum_w[:, 0] <= 0
+        means = sum_x / np.where(empty, 1.0, sum_w[:, 0])[:, None]
+        if empty.any():
+            means[empty] = self.prior_mean if params is None else self.expected(params)[empty]
+        return self.maximum(means)
+
+    def log_prior(self, params: Any) -> float:
+        """Logarithm of the prior density, but for a constant."""
+        if not self.prior:
+            return 0.0
+        constant, slopes = self.natural(params, np.dtype(float))
+        return self.prior * float((constant + slopes @ self.prior_mean).sum())
+
+    def penalty(self, params: Any, sum_w: np.ndarray) -> float:
+        """What incremental EM's free energy, which leaves the prior out, may fall by."""
+        return -self.log_prior(params)
+
+    def rounding(self, params: Any, weights: np.ndarray) -> float:
+        """Nats a row that rounding may hide or feign: that of sums of as many terms."""
+        constant, slopes = self.natural(params, np.dtype(float))
+        size = np.abs(constant) + (np.abs(slopes) * np.abs(self.expected(params))).sum(axis=1)
+        return 4 * np.finfo(float).eps * float(weights @ size)
+
+    def recentre(self, statistics: Sums, old: Any, new: Any) -> Sums:
+        """The same: they are sums about nothing."""
+        return statistics
+
+    def expected_log_prob(self, statistics: Sums, params: Any) -> float:
+        """sum_ik r_ik log p(x_i | k), without h."""
+        constant, slopes = self.natural(params, np.dtype(float))
+        return float(statistics.sum_w @ constant + (slopes * statistics.sum_x).sum())
+
+    def expected_statistics(self, params: Any, sum_w: np.ndarray) -> Sums:
+        """Sums of components of weights sum_w that are as `params` says."""
+        return Sums(np.array(sum_w, float), sum_w[:, None] * self.expected(params))
+
+    def collapsed(self, params: Any, statistics: Sums) -> np.ndarray:
+        """Mask (K,) of the components that hold no row."""
+        sum_w = statistics.sum_w
+        return (sum_w <= 10 * np.finfo(float).eps * sum_w.sum() / len(sum_w)) | self.singular(params)
+
+    def singular(self, params: Any) -> np.ndarray:
+        """Mask (K,) of the components without a proper density."""
+        return np.zeros(len(params[0]), bool)
+
+    def alike(self, params: Any, weights: np.ndarray) -> bool:
+        """Whether no component diverges much from the heaviest: (s - s')(E T - E' T), to and fro."""
+        _, slopes = self.natural(params, np.dtype(float))
+        means, heaviest = self.expected(params), int(np.argmax(weights))
+        divergence = ((slopes - slopes[heaviest]) * (means - means[heaviest])).sum(axis=1)
+        return bool((divergence < ALIKE).all())
+
+    def kept(self, params: Any, mask: np.ndarray) -> Any:
+        """The components in the mask alone."""
+        return type(params)(*(leaf[mask] for leaf in params))
+
+    def floored(self, params: Any, mask: np.ndarray, scale: Scale) -> Any:
+        """Unchanged: every component has a density."""
+        return params
+
+    def reseeded(self, params: Any, k: int, row: np.ndarray, scale: Scale) -> Any:
+        """Component k between `row` and the mean of the data."""
+        (fresh,) = zip(*self.spread_about(row[None], scale), strict=True)
+        copies = [leaf.copy() for leaf in params]
+        for leaf, value in zip(copies, fresh, strict=True):
+            leaf[k] = value
+        return type(params)(*copies)
+
+    def spread_about(self, rows: np.ndarray, scale: Scale) -> Any:
+        """Components half way between each row and the mean of the data."""
+        return self.maximum((self.statistic(rows) + scale.mean) / 2)
+
+    def from_responsibilities(self, T: np.ndarray, resp: np.ndarray, scale: Scale) -> tuple[np.ndarray, Any]:
+        """sum_w and Params from the statistics (n, m) of rows and their weighted responsibilities (n, K).
+
+        Each component gets one row of the data's mean besides: labels from k-means leave levels of probability 0, from
+        which EM cannot come back.
+        """
+        sum_w = resp.sum(axis=0)
+        means = (resp.T @ T + scale.mean) / (sum_w[:, None] + 1.0)
+        return sum_w, self.maximum(means)

@@ -1,0 +1,106 @@
+"""What the mixtures of other families than the Gaussian share: constructor, starting values, fitted attributes."""
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from fastem.engine.model import MixtureParams
+from fastem.estimator import MixtureEstimator
+from fastem.starts import Start
+from fastem.validation import check_init, check_numbers, check_weights_init
+
+
+class FamilyMixture(MixtureEstimator):
+    """Base of the mixtures whose family has no shape to choose. A subclass names its Params and makes its family."""
+
+    params_type: Any
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        tol=1e-4,
+        prior=0.0,
+        max_iter=1000,
+        n_init=1,
+        init_params="race",
+        weights_init=None,
+        params_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+        callback=None,
+        max_time=None,
+        on_collapse="restart",
+        accelerate=None,
+    ):
+        self.n_components = n_components
+        self.tol = tol
+        self.prior = prior
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.params_init = params_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+        self.callback = callback
+        self.max_time = max_time
+        self.on_collapse = on_collapse
+        self.accelerate = accelerate
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        return self.params_type._fields
+
+    def _validate_parameters(self) -> None:
+        super()._validate_parameters()
+        check_numbers(self, Real, {"prior": 0})
+
+    def _check_start(self, start: Start) -> None:
+        start.model.family.prior_mean = start.scale.mean
+
+    def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
+        weights = None if self.weights_init is None else check_weights_init(self.weights_init, start.k)
+        components = None if self.params_init is None else self._given(start)
+        if params is None:
+            if components is None:
+                return None
+            return MixtureParams(np.full(start.k, 1.0 / start.k) if weights is None else weights, components)
+        return MixtureParams(
+            params.weights if weights is None else weights, params.components if components is None else components
+        )
+
+    def _given(self, start: Start) -> Any:
+        """`params_init` as Params, of the shapes that the data ask for."""
+        rows = np.repeat(start.sample.X[:1].astype(np.float64), start.k, axis=0)
+        wanted = start.model.family.spread_about(rows, start.scale)
+        given = self.params_init
+        if not isinstance(given, Mapping):
+            given = dict(zip(self._fields, given if len(self._fields) > 1 else [given], strict=False))
+        if set(given) != set(self._fields):
+            raise ValueError(
+                f"params_init has {', '.join(map(repr, given)) or 'nothing'}; {', '.join(map(repr, self._fields))} is "
+                f"wanted: give a dict such as {{{self._fields[0]!r}: ...}} with what the fitted attributes hold"
+            )
+        arrays = [check_init(f"params_init[{n!r}]", given[n], np.shape(getattr(wanted, n))) for n in self._fields]
+        components = self.params_type(*arrays)
+        start.model.family.prepare(components, np.dtype(float), np.full(start.k, 1.0 / start.k))
+        return components
+
+    def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
+        self.weights_ = params.weights.astype(dtype)
+        for name, array in params.components._asdict().items():
+            setattr(self, f"{name}_", array.astype(dtype))
+
+    def _get_params_(self) -> MixtureParams:
+        weights = check_init("weights_", self.weights_, np.shape(self.weights_))
+        arrays = (getattr(self, f"{name}_") for name in self._fields)
+        return MixtureParams(weights, self.params_type(*(np.array(a, dtype=np.float64, order="C") for a in arrays)))

@@ -1,0 +1,56 @@
+"""Mixtures of waiting times."""
+
+from typing import Any
+
+import numpy as np
+
+from fastem.domains import check_positive
+from fastem.families.exponential import Exponential, ExponentialParams
+from fastem.family_mixture import FamilyMixture
+
+
+class ExponentialMixture(FamilyMixture):
+    """Mixture of rows of independent exponential waiting times.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
+max_time, on_collapse, accelerate
+        As in :class:`fastem.GaussianMixture`.
+    prior : float, default 0
+        Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
+        under gamma priors of the rates 1 / means.
+    weights_init : (K,), optional
+    params_init : (K, d), optional
+        Starting values of `weights_` and `means_`.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    means_ : (K, d)
+        In the unit of the data.
+    converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
+        As in :class:`fastem.BernoulliMixture`.
+
+    References
+    ----------
+    McLachlan and Peel (2000), Finite mixture models, Wiley.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.exponential(1.0, 3000), rng.exponential(20.0, 3000)])[:, None]
+    >>> model = fastem.ExponentialMixture(2, random_state=0).fit(X)
+    >>> np.sort(model.means_[:, 0]).round()
+    array([ 1., 20.])
+    """
+
+    params_type = ExponentialParams
+
+    def _family(self, dtype: Any = np.float64) -> Exponential:
+        return Exponential(self.prior)
+
+    def _check_rows(self, X: np.ndarray, reset: bool) -> None:
+        check_positive(X, getattr(self, "feature_names_in_", None), zero=True)

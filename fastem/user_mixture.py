@@ -1,0 +1,138 @@
+"""A mixture of a family of the user's own."""
+
+from typing import Any
+
+import numpy as np
+
+from fastem.engine import tree
+from fastem.engine.model import MixtureParams
+from fastem.families.user import UserFamily
+from fastem.family_mixture import FamilyMixture
+from fastem.starts import Start
+
+VERBS = "log_prob", "statistics", "m_step"
+
+
+class Mixture(FamilyMixture):
+    """Mixture of a family that you write in NumPy.
+
+    Parameters
+    ----------
+    family : object
+        With three methods, whose `params` and `statistics` are arrays, or NamedTuples, tuples or dicts of them, with a
+        first axis over the components:
+
+        - ``log_prob(X, params)``: log p(x_i | k), (n, K);
+        - ``statistics(X, resp)``: sums over the rows, weighted by the responsibilities (n, K), which hold the weights
+          of the rows too; those of chunks are added;
+        - ``m_step(statistics, params)``: parameters that maximise, or at least raise, the expected log-likelihood;
+          `params` is None at the start.
+
+        Besides, where you want them: ``sample(params, counts, rng)``, ``n_parameters(params)`` for `bic`, and
+        ``log_prior(params)``, which `m_step` then takes into account.
+    n_components : int, default 1
+    tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
+max_time, on_collapse, accelerate, weights_init
+        As in :class:`fastem.GaussianMixture`. Threads are NumPy's own.
+    params_init : as `params_`, optional
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    params_ : what `m_step` gives
+    converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
+        As in :class:`fastem.GaussianMixture`.
+
+    Examples
+    --------
+    Rayleigh distributed wind speeds of two seasons.
+
+    >>> import numpy as np, fastem
+    >>> class Rayleigh:
+    ...     def log_prob(self, X, params):
+    ...         return np.log(X) - np.log(params) - X**2 / (2 * params)
+    ...     def statistics(self, X, resp):
+    ...         return resp.sum(axis=0), resp.T @ X[:, 0]**2
+    ...     def m_step(self, statistics, params):
+    ...         weight, squares = statistics
+    ...         return squares / weight / 2
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.rayleigh(2.0, 2000), rng.rayleigh(8.0, 2000)])[:, None]
+    >>> model = fastem.Mixture(Rayleigh(), 2, random_state=0).fit(X)
+    >>> np.sqrt(np.sort(model.params_)).round(1)
+    array([2., 8.])
+    """
+
+    params_: Any
+
+    def __init__(
+        self,
+        family,
+        n_components=1,
+        *,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=1,
+        init_params="race",
+        weights_init=None,
+        params_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+        callback=None,
+        max_time=None,
+        on_collapse="restart",
+        accelerate=None,
+    ):
+        super().__init__(
+            n_components,
+            tol=tol,
+            max_iter=max_iter,
+            n_init=n_init,
+            init_params=init_params,
+            weights_init=weights_init,
+            params_init=params_init,
+            random_state=random_state,
+            warm_start=warm_start,
+            verbose=verbose,
+            verbose_interval=verbose_interval,
+            n_jobs=n_jobs,
+            callback=callback,
+            max_time=max_time,
+            on_collapse=on_collapse,
+            accelerate=accelerate,
+        )
+        self.family = family
+
+    def _validate_parameters(self) -> None:
+        super()._validate_parameters()
+        if missing := [name for name in VERBS if not callable(getattr(self.family, name, None))]:
+            raise ValueError(
+                f"family is {self.family!r}, without {' and '.join(missing)}; an object with the methods "
+                f"{', '.join(VERBS)} is wanted: see the docstring of fastem.Mixture for one of eight lines"
+            )
+
+    def _family(self, dtype: Any = np.float64) -> UserFamily:
+        return UserFamily(self.family, tree.mapped)
+
+    def _check_start(self, start: Start) -> None:
+        start.model.family.rows = start.T
+
+    def _given(self, start: Start) -> Any:
+        rows = np.repeat(start.T[:1], start.k, axis=0)
+        wanted = tree.shapes(start.model.family.spread_about(rows, start.scale))
+        given = tree.mapped(lambda leaf: np.array(leaf, dtype=np.float64), self.params_init)
+        if tree.shapes(given) != wanted:
+            raise ValueError(
+                f"params_init has arrays of shapes {tree.shapes(given)}; {wanted} are wanted: what m_step gives for "
+                f"{start.k} components"
+            )
+        return given
+
+    def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
+        self.weights_, self.params_ = params.weights, params.components
+
+    def _get_params_(self) -> MixtureParams:
+        return MixtureParams(np.asarray(self.weights_, float), self.params_)

@@ -1,0 +1,108 @@
+"""The families that the contract tests run over: an estimator, rows, SciPy's density, and what to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+import fastem
+
+K = 3
+
+
+class FamilyCase(NamedTuple):
+    """`density(X, model)` is log p(x_i | k) (n, K) from the fitted attributes, by SciPy."""
+
+    name: str
+    make: Callable[..., Any]
+    rows: Callable[[np.random.Generator, int], np.ndarray]
+    density: Callable[[np.ndarray, Any], np.ndarray]
+
+
+def labels(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Components of n rows."""
+    return rng.choice(K, n, p=[0.5, 0.3, 0.2])
+
+
+def each(density: Callable[[np.ndarray, np.ndarray], np.ndarray], X: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+    """Sums over the columns of a density (n, d) by component."""
+    return np.stack([density(X, row).sum(axis=1) for row in np.asarray(parameter, float)], axis=1)
+
+
+def bernoulli_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Zeros and ones of five columns."""
+    p = np.array([[0.1, 0.2, 0.9, 0.5, 0.7], [0.8, 0.7, 0.3, 0.4, 0.1], [0.4, 0.9, 0.6, 0.9, 0.9]])
+    return (rng.random((n, 5)) < p[labels(rng, n)]).astype(float)
+
+
+def categorical_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Levels of four columns, two to five of them."""
+    k = labels(rng, n)
+    tables = [np.random.default_rng(j).dirichlet(np.ones(levels), K) for j, levels in enumerate((2, 5, 3, 4))]
+    return np.stack([[rng.choice(len(t[0]), p=t[c]) for c in k] for t in tables], axis=1).astype(float)
+
+
+def categorical_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Products of the probabilities of the levels."""
+    with np.errstate(divide="ignore"):
+        tables = [np.log(np.asarray(p, float)) for p in model.probabilities_by_column()]
+    return sum(table[:, X[:, j].astype(int)].T for j, table in enumerate(tables))
+
+
+def poisson_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Counts of three columns."""
+    rates = np.array([[1.0, 4.0, 0.3], [6.0, 0.5, 2.0], [15.0, 9.0, 7.0]])
+    return rng.poisson(rates[labels(rng, n)]).astype(float)
+
+
+def exposed_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Counts of two columns, and between them their exposure."""
+    exposure = rng.uniform(0.2, 3.0, n)
+    rates = np.array([[1.0, 4.0], [6.0, 0.5], [15.0, 9.0]])
+    return np.insert(rng.poisson(rates[labels(rng, n)] * exposure[:, None]).astype(float), 1, exposure, axis=1)
+
+
+def multinomial_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Five trials to fifteen, of four kinds."""
+    p = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.4, 0.4, 0.1], [0.25, 0.25, 0.1, 0.4]])[labels(rng, n)]
+    return np.stack([rng.multinomial(rng.integers(5, 16), row) for row in p]).astype(float)
+
+
+def exponential_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Waiting times of two columns."""
+    return rng.exponential(np.array([[1.0, 10.0], [8.0, 0.5], [30.0, 30.0]])[labels(rng, n)])
+
+
+CASES = [
+    FamilyCase(
+        "bernoulli",
+        fastem.BernoulliMixture,
+        bernoulli_rows,
+        lambda X, m: each(stats.bernoulli.logpmf, X, m.probabilities_),
+    ),
+    FamilyCase("categorical", fastem.CategoricalMixture, categorical_rows, categorical_density),
+    FamilyCase("poisson", fastem.PoissonMixture, poisson_rows, lambda X, m: each(stats.poisson.logpmf, X, m.rates_)),
+    FamilyCase(
+        "exposure",
+        lambda *a, **o: fastem.PoissonMixture(*a, exposure=1, **o),
+        exposed_rows,
+        lambda X, m: each(lambda x, r: stats.poisson.logpmf(x, r * X[:, [1]]), X[:, [0, 2]], m.rates_),
+    ),
+    FamilyCase(
+        "multinomial",
+        fastem.MultinomialMixture,
+        multinomial_rows,
+        lambda X, m: np.stack(
+            [stats.multinomial.logpmf(X, X.sum(axis=1), p / p.sum()) for p in np.asarray(m.probabilities_, float)], 1
+        ),
+    ),
+    FamilyCase(
+        "exponential",
+        fastem.ExponentialMixture,
+        exponential_rows,
+        lambda X, m: each(lambda x, mean: stats.expon.logpdf(x, scale=mean), X, m.means_),
+    ),
+]
