@@ -123,7 +123,7 @@ max_time, on_collapse, accelerate
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         super().__init__(
             n_components,

@@ -20,7 +20,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
-from fastem.fitting import Fitting, Outcome, Plan, batch_size
+from fastem.fitting import ALGORITHMS, Fitting, Outcome, Plan, batch_size
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params
@@ -54,6 +54,8 @@ FREE = {
 class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
+    _algorithms: tuple[str, ...] = ALGORITHMS
+
     def _validate_parameters(self) -> None:
         """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""
         check_numbers(self, Integral, {"n_components": 1, "n_init": 1, "max_iter": 0})
@@ -75,6 +77,13 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         raise NotImplementedError
+
+    def _check_algorithm(self, algorithm: str) -> None:
+        if algorithm not in self._algorithms:
+            raise ValueError(
+                f"{type(self).__name__} has no algorithm={algorithm!r}: its sums cannot be kept while the parameters "
+                f"move on. Choose one of {', '.join(map(repr, self._algorithms))}"
+            )
 
     def _check_start(self, start: Start) -> None:
         """What is wrong, or odd, with the rows that a start is made from."""
@@ -142,6 +151,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
+        self._check_algorithm(algorithm)
         callback = reporting(self)
         on_rows = getattr(callback, "on_rows", None)
         with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:

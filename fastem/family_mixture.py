@@ -36,7 +36,7 @@ class FamilyMixture(MixtureEstimator):
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self.n_components = n_components
         self.tol = tol

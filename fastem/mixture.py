@@ -65,9 +65,9 @@ class GaussianMixture(MixtureEstimator):
         What happens to a component that holds no row, or whose covariance is singular in spite of `reg_covar`.
         "restart" moves it to where the data are worst explained, three times at most, then keeps it at the least
         variance.
-    accelerate : {"squarem", "anderson"} or None, default None
-        Extrapolate from the last iterations where EM is slow (Varadhan and Roland 2008; Henderson and Varadhan 2019),
-        never to a lower log-likelihood; for ``fit(algorithm="batch")``.
+    accelerate : {"squarem", "anderson"} or None, default "squarem"
+        Extrapolate where EM takes more than a few iterations (Varadhan and Roland 2008; Henderson and Varadhan 2019),
+        never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class GaussianMixture(MixtureEstimator):
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type

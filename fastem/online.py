@@ -50,6 +50,7 @@ class OnlineMixture:
             If the rows are not what they should be, or the first batch has fewer rows than components.
         """
         check_plan("stepwise", None, step, None, False)
+        self._check_algorithm("stepwise")
         first = not hasattr(self, "weights_")
         if first:
             self._validate_parameters()

@@ -63,6 +63,7 @@ max_time, on_collapse, accelerate, weights_init
     array([2., 8.])
     """
 
+    _algorithms = ("batch",)
     params_: Any
 
     def __init__(
@@ -84,7 +85,7 @@ max_time, on_collapse, accelerate, weights_init
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         super().__init__(
             n_components,

@@ -22,7 +22,8 @@ from scipy.optimize import brentq
 from fastem.engine import tree
 
 REST = 8
-"""Plain steps after which an accelerated fit may be called converged: enough for Aitken's prediction to settle."""
+"""Plain steps before the first leap, in which easy fits end, and before an accelerated fit may be called converged:
+enough for Aitken's prediction to settle."""
 
 HALVINGS = 6
 """Times that a point without a density is moved half the way back to the plain step."""
@@ -99,7 +100,7 @@ class Squarem:
 class Anderson:
     """Differences of up to `order` steps, damped the less the longer all went well."""
 
-    KAPPA, BASE, LEAST = 25, 1.2, -50
+    KAPPA, BASE, LEAST = 10, 1.2, -50
 
     def __init__(self, order: int = 10) -> None:
         self.order = order
@@ -116,7 +117,7 @@ class Anderson:
         """The combination of the last points whose residual is least."""
         f = after - x
         if len(self.dx) >= min(self.order, max(1, x.size // 2)):
-            self.reset()
+            del self.dx[0], self.df[0]
         if self.last is not None:
             self.dx.append(x - self.last[0])
             self.df.append(f - self.last[1])
@@ -174,7 +175,8 @@ class Acceleration:
         self.method: Accelerator = Squarem() if method == "squarem" else Anderson()
         self.tol = tol
         self.accepted = self.refused = 0
-        self._small = self._rest = self._rests = 0
+        self._small = self._rests = 0
+        self._rest = REST
         self._gain, self._leapt = 0.0, False
 
     def next(self, model: Any, params: Any, after: Any) -> Any:
@@ -187,8 +189,8 @@ class Acceleration:
         if point is None or not np.isfinite(point).all():
             return None
         for _ in range(HALVINGS):
-            guess = tree.from_vector(after, point)
-            if model.feasible(guess):
+            guess = model.admitted(tree.from_vector(after, point))
+            if guess is not None:
                 return guess
             point = (point + plain) / 2
         self.judged(False)

@@ -52,15 +52,20 @@ class Mixture:
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
-    def feasible(self, params: MixtureParams) -> bool:
-        """Whether parameters that were extrapolated are ones of a mixture."""
+    def admitted(self, params: MixtureParams) -> MixtureParams | None:
+        """Parameters that were extrapolated, or None where they are none of a mixture.
+
+        Far extrapolations leave sums of probabilities at 1 but for a rounding that would show as a gain.
+        """
         if not (params.weights >= 0).all() or not tree.is_finite(params):
-            return False
+            return None
         try:
+            components = self.family.admitted(params.components)
+            params = MixtureParams(params.weights / params.weights.sum(), components)
             self.prepare(params, np.dtype(np.float64))
         except ValueError:
-            return False
-        return True
+            return None
+        return params
 
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""

@@ -58,6 +58,9 @@ class Family(Protocol):
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
 
+    def admitted(self, params: Any) -> Any:
+        """Params that were extrapolated, with sums of 1 to the last digit; `ValueError` if there are none."""
+
     def log_prior(self, params: Any) -> float:
         """Logarithm of the prior density of the parameters, but for a constant; 0 without one."""
 

@@ -183,6 +183,10 @@ class Gaussian(GaussianMoments):
         np.einsum("jj->j", within)[...] += self.reg_covar
         return GaussianParams(params.means + delta, within)
 
+    def admitted(self, params: GaussianParams) -> GaussianParams:
+        """The same: `prepare` tells whether they are covariances."""
+        return params
+
     def log_prior(self, params: GaussianParams) -> float:
         """Nothing: the ridge is no density of the parameters, since it goes with the rows that they have."""
         return 0.0

@@ -128,6 +128,11 @@ class LinearFamily:
             means[empty] = self.prior_mean if params is None else self.expected(params)[empty]
         return self.maximum(means)
 
+    def admitted(self, params: Any) -> Any:
+        """With probabilities that sum to 1 to the last digit; `ValueError` where they are none."""
+        self.natural(params, np.dtype(float))
+        return self.maximum(self.expected(params))
+
     def log_prior(self, params: Any) -> float:
         """Logarithm of the prior density, but for a constant."""
         if not self.prior:

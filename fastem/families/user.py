@@ -73,6 +73,10 @@ class UserFamily:
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> None:
         """Nothing: whether parameters have a density is seen in the E-step."""
 
+    def admitted(self, params: Any) -> Any:
+        """The same: the E-step tells."""
+        return params
+
     def log_prior(self, params: Any) -> float:
         """The family's own, or 0."""
         return float(self.family.log_prior(params)) if hasattr(self.family, "log_prior") else 0.0
