@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastem.mixture import GaussianMixture
     from fastem.persistence import load
     from fastem.positive import ExponentialMixture
+    from fastem.selection import select
     from fastem.sources import Chunks
     from fastem.user_mixture import Mixture
 
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "em",
     "load",
+    "select",
 ]
 
 
@@ -45,6 +47,7 @@ def __getattr__(name: str) -> Any:
         "StepSize": "fastem.engine.stepwise",
         "em": "fastem.custom",
         "load": "fastem.persistence",
+        "select": "fastem.selection",
     }
     if name not in rooms:
         raise AttributeError(f"module 'fastem' has no attribute {name!r}")

@@ -36,6 +36,11 @@ def check_unmasked(name: str, array: Any) -> None:
 
 def check_numeric(X: Any) -> None:
     """`DataTypeError` that names the dtype, or a frame's columns, that are no real numbers."""
+    if hasattr(X, "collect_schema") and hasattr(X, "collect") and not hasattr(X, "to_numpy"):
+        raise DataTypeError(
+            "X is a lazy frame, which holds no rows yet; rows are wanted: give X.collect(), or write it with "
+            "X.sink_parquet(path) and give the path"
+        )
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         _check_frame(X)
         return

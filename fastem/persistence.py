@@ -120,6 +120,11 @@ def load(path: str | os.PathLike) -> Any:
     except TypeError as error:
         raise _damaged(path, f"its {kind} has unknown arguments ({error})") from error
     vars(estimator).update(attributes)
+    try:
+        params = estimator._get_params_()
+        estimator._family().prepare(params.components, np.dtype(float), params.weights)
+    except (AttributeError, ValueError, TypeError, IndexError) as error:
+        raise _damaged(path, str(error)) from error
     return estimator
 
 

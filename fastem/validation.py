@@ -223,7 +223,7 @@ def check_init(name: str, value: Any, shape: tuple[int, ...], meaning: str = "on
 
 def check_weights_init(value: Any, k: int) -> np.ndarray:
     """Mixing proportions (K,): at least 0, summing to 1."""
-    weights = check_init("weights_init", value, (k,))
+    weights = check_init("weights_init", value, (k,), "one number a component")
     tolerance = 1e-6 if getattr(value, "dtype", None) == np.float32 else 1e-8
     if (weights < 0).any() or abs(weights.sum() - 1) > max(tolerance, 1e-8) * max(k, 1):
         raise ValueError(

@@ -82,7 +82,8 @@ def warning_of_ending(estimator: Any) -> str:
     counts = {words: len(estimator.diagnostics_[name]) for name, words in TROUBLES.items()}
     if any(counts.values()):
         found = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
-        parts.append(f"components collapsed ({found}; see diagnostics_): use fewer components or a larger reg_covar")
+        ridge = " or a larger reg_covar" if hasattr(estimator, "reg_covar") else ""
+        parts.append(f"components collapsed ({found}; see diagnostics_): use fewer components{ridge}")
     if not estimator.converged_ and estimator.stop_reason_ != "exhausted":
         parts.append(
             f"the fit did not converge: stop_reason_ is {estimator.stop_reason_!r} after "

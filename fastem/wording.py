@@ -18,6 +18,6 @@ def listed(items: Collection[Any], noun: str, most: int = 5) -> str:
 def count(number: float) -> str:
     """Return a number with three digits and a unit: 1.23 M."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
+        if number >= 0.9995 * size:  # 999,600 would be shown as 1e+03 k
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"

@@ -62,10 +62,17 @@ class Bound:
         if policy.policy == "raise":
             raise ValueError(
                 f"component(s) {', '.join(map(str, np.flatnonzero(mask)))} collapsed in iteration {n_iter}: "
-                "they hold no row, or rows of a subspace. Use fewer components, a larger reg_covar, or "
+                "they hold no row, or rows of a subspace. Use fewer components, a larger reg_covar (or prior), or "
                 "on_collapse='restart' or 'drop'"
             )
-        if policy.policy == "drop" and not mask.all():
+        if policy.policy == "drop":
+            if mask.all():  # one has to stay
+                params = params._replace(components=family.floored(params.components, mask, policy.scale))
+                kept = int(np.argmax(params.weights))
+                mask = np.arange(len(mask)) != kept
+                policy.floored += [] if policy.floored else [kept]
+            if not mask.any():
+                return params, False
             policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(mask)]
             keep = params.weights[~mask]
             kept = family.kept(params.components, ~mask)

@@ -1,0 +1,151 @@
+"""EM of the user's own functions, and mixtures of families of the user's own: promises and messages."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+import fastem
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(-2, 1, 400), RNG.normal(2, 1, 600)])
+
+
+class Two(NamedTuple):
+    """Two Gaussians of variance 1."""
+
+    share: float
+    means: np.ndarray
+
+
+def e_step(params: Two, x: np.ndarray) -> tuple[Any, float]:
+    joint = np.stack(
+        [
+            params.share * np.exp(-((x - params.means[0]) ** 2) / 2),
+            (1 - params.share) * np.exp(-((x - params.means[1]) ** 2) / 2),
+        ]
+    )
+    total = joint.sum(axis=0)
+    resp = joint / total
+    return {"n": resp.sum(axis=1), "x": resp @ x}, float(np.log(total / np.sqrt(2 * np.pi)).sum())
+
+
+def m_step(statistics: Any, params: Two) -> Two:
+    n, x = statistics["n"], statistics["x"]
+    return Two(n[0] / n.sum(), x / n)
+
+
+START = Two(0.3, np.array([-0.5, 0.7]))
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem", "anderson"])
+def test_any_form_of_parameters_and_statistics(accelerate: str | None) -> None:
+    result = fastem.em(e_step, m_step, START, X, accelerate=accelerate)
+    assert result.converged and result.stop_reason == "converged" and isinstance(result.params, Two)
+    assert (np.diff(result.history["log_likelihood"]) > -1e-9).all()
+    assert len(result.history) == result.n_iter and result.runs[0].params is result.params
+    gradient = [(e_step(result.params._replace(share=result.params.share + h), X)[1]) for h in (-1e-4, 1e-4)]
+    assert abs(gradient[1] - gradient[0]) / 2e-4 < 1e-1  # of a curvature of some thousands
+
+
+def test_chunks_are_added() -> None:
+    whole = fastem.em(e_step, m_step, START, X)
+    for data in (list(np.split(X, 4)), lambda: iter(np.split(X, 5)), [X[:1], X[1:]]):
+        cut = fastem.em(e_step, m_step, START, data)
+        np.testing.assert_allclose(cut.params.means, whole.params.means, rtol=1e-8)
+    rows = fastem.em(lambda p, x: e_step(p, x[:, 0]), m_step, START, fastem.Chunks(X[:, None], rows_per_chunk=128))
+    np.testing.assert_allclose(rows.params.means, whole.params.means, rtol=1e-8)
+
+
+def test_the_best_of_several_starts() -> None:
+    result = fastem.em(e_step, m_step, [Two(0.5, np.array([0.1, 0.1])), START], X)
+    assert result.log_likelihood == max(run.log_likelihood for run in result.runs) and len(result.runs) == 2
+    assert result.params is result.runs[1].params
+
+
+def test_an_m_step_that_lowers_the_objective_is_told() -> None:
+    def bad(statistics: Any, params: Two) -> Two:
+        after = m_step(statistics, params)
+        return after._replace(means=after.means * 1.5) if abs(after.means[0]) > 1.8 else after
+
+    with pytest.warns(ConvergenceWarning, match=r"fell by [0-9.e+]+ in iteration \d+, and the parameters before it"):
+        result = fastem.em(e_step, bad, START, X)
+    assert result.stop_reason == "decreased" and not result.converged
+    assert result.log_likelihood == pytest.approx(result.history["log_likelihood"].max())
+
+
+def test_generalized_em_may_only_improve() -> None:
+    def half(statistics: Any, params: Two) -> Two:
+        after = m_step(statistics, params)
+        return Two((params.share + after.share) / 2, (params.means + after.means) / 2)
+
+    whole, lazy = fastem.em(e_step, m_step, START, X), fastem.em(e_step, half, START, X)
+    np.testing.assert_allclose(lazy.params.means, whole.params.means, rtol=1e-4)
+    assert lazy.n_iter > whole.n_iter
+
+
+@pytest.mark.parametrize(
+    ("e", "m", "start", "message"),
+    [
+        (lambda p, x: 1.0, m_step, START, "the pair"),
+        (lambda p, x: ({}, np.ones(3)), m_step, START, "one number is wanted"),
+        (e_step, lambda s, p: (1.0, np.ones(2)), START, "a Two of shapes"),
+        (e_step, lambda s, p: Two(0.5, np.ones(3)), START, r"shapes \[\(\), \(3,\)\]"),
+        (e_step, m_step, Two("a", np.ones(2)), "params holds 'a'"),
+        (e_step, m_step, [], "at least one start"),
+    ],
+)
+def test_functions_of_the_wrong_form(e: Any, m: Any, start: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fastem.em(e, m, start, X)
+
+
+def test_an_iterator_cannot_be_read_twice() -> None:
+    with pytest.raises(ValueError, match="only once"):
+        fastem.em(e_step, m_step, START, iter([X]))
+
+
+class Own:
+    """Gaussians of variance 1, in NumPy."""
+
+    def log_prob(self, X: np.ndarray, params: np.ndarray) -> np.ndarray:
+        return -((X[:, :1] - params) ** 2) / 2 - 0.5 * np.log(2 * np.pi)
+
+    def statistics(self, X: np.ndarray, resp: np.ndarray) -> Any:
+        return resp.sum(axis=0), resp.T @ X[:, 0]
+
+    def m_step(self, statistics: Any, params: Any) -> np.ndarray:
+        return statistics[1] / statistics[0]
+
+
+def broken(**methods: Any) -> Own:
+    return type("Broken", (Own,), methods)()
+
+
+def test_a_family_of_ones_own() -> None:
+    model = fastem.Mixture(Own(), 2, random_state=0).fit(X[:, None])
+    assert np.sort(model.params_).round() == pytest.approx([-2, 2]) and model.converged_
+    assert model.bic(X[:, None]) > 0 and set(model.predict(X[:, None])) == {0, 1}
+    with pytest.raises(ValueError, match="no method sample"):
+        model.sample(3)
+    with pytest.raises(ValueError, match="'batch'"):
+        model.partial_fit(X[:, None])
+    with pytest.raises(ValueError, match="'batch'"):
+        fastem.Mixture(Own(), 2).fit(X[:, None], algorithm="stepwise")
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (object(), "without log_prob and statistics and m_step"),
+        (broken(log_prob=lambda self, X, params: X[:, 0]), r"log_prob of Broken gave an array of shape \(1000,\)"),
+        (broken(log_prob=lambda self, X, params: np.full((len(X), 2), np.nan)), "gave nan for row 0"),
+        (broken(m_step=lambda self, s, p: 3.0), r"m_step of Broken gave an array of shape \(\)"),
+    ],
+)
+def test_families_of_the_wrong_form(family: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fastem.Mixture(family, 2, random_state=0).fit(X[:, None])
