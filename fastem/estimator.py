@@ -3,6 +3,7 @@
 import re
 import time
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,13 +18,15 @@ from fastem.engine.accelerate import METHODS
 from fastem.engine.chunks import chunk
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
+from fastem.engine.labelled import LabelledMixture
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import ALGORITHMS, Fitting, Outcome, Plan, batch_size
+from fastem.labels import check_fixed, check_labels, fingerprint_of, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
-from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params
+from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params, warning_of_duplicates
 from fastem.validation import (
     check_choice,
     check_data,
@@ -32,10 +35,8 @@ from fastem.validation import (
     check_plan,
     check_seed,
     check_verbose,
-    distinct_rows,
 )
 from fastem.verbose import report_ending, reporting, warning_of_ending
-from fastem.wording import plural
 
 FREE = {
     "tol",
@@ -100,6 +101,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         batch_size=None,
         step=None,
         held_out=None,
+        labels=None,
+        fixed=(),
         checkpoint=None,
         resume=False,
     ):
@@ -128,6 +131,11 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         held_out : array-like (m, d), optional
             Rows that are not learned but scored after every pass, by which "stepwise" stops; without them it stops by
             the log-likelihood of each batch before it is learned.
+        labels : array-like (n,), optional
+            The component of each row where it is known, and -1 where it is not: known rows keep theirs. For X in
+            memory and "batch".
+        fixed : tuple of str, optional
+            Parameters that keep their starting values, such as ``("weights", "means")``; for "batch".
         checkpoint : path, optional
             After every iteration, all that is needed to go on is written there.
         resume : bool, default False
@@ -152,6 +160,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
         self._check_algorithm(algorithm)
+        if algorithm != "batch" and (labels is not None or fixed):
+            raise ValueError(f"labels and fixed are for algorithm='batch', and it is {algorithm!r}: choose 'batch'")
         callback = reporting(self)
         on_rows = getattr(callback, "on_rows", None)
         with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
@@ -159,7 +169,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(self.tol, self.max_iter, self.max_time, callback, interrupted)
-                self._fit(data, Plan(algorithm, batch_size, step, held_out, self.accelerate), checkpoint, resume, rules)
+                plan = Plan(algorithm, batch_size, step, held_out, self.accelerate, labels, fixed)
+                self._fit(data, plan, checkpoint, resume, rules)
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -184,7 +195,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         size = sample_size(self.n_components, data.n_features)
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
         sample = subsample(head, size, rng)
-        model = Mixture(self._family(data.dtype), self.n_jobs)  # now that all rows were seen
+        data, model = self._model(data, plan)  # now that all rows were seen
         checkpoint.recognise(sample, None if data.once else saved)
         check_enough_rows(len(sample.X), None, self.n_components)
 
@@ -193,9 +204,11 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
         start = Start.of(model, self.n_components, sample, stop)
         self._check_start(start)
-        self._warn_of_duplicates(start)
+        if few := warning_of_duplicates(start):
+            warnings.warn(few, ConvergenceWarning, stacklevel=3)
         given = self._fixed_start(start)
-        starting = (lambda: self._start(start, random_state)) if given is None else (lambda: given)
+        known = model.known if isinstance(model, LabelledMixture) else {}
+        starting = (lambda: self._start(start, random_state, known)) if given is None else (lambda: given)
         fitting = Fitting(
             model,
             data,
@@ -225,6 +238,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             "batch_size": plan.batch_size or "default",
             "step": re.sub(" at 0x[0-9a-fA-F]+", "", repr(plan.step)),
             "held_out": fingerprint(plan.held_out),
+            "labels": fingerprint_of(None if plan.labels is None else np.asarray(plan.labels)),
+            "fixed": sorted(plan.fixed),
         }
 
     def _fixed_start(self, start: Start) -> MixtureParams | None:
@@ -237,22 +252,26 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
                 return params
         return self._apply_inits(None, start)
 
-    def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
-        params = starting_params(self.init_params, start, random_state)
-        return start.floored(self._apply_inits(params, start) or params)
-
-    def _warn_of_duplicates(self, start: Start) -> None:
-        rows = start.sample.X
-        distinct = distinct_rows(rows, self.n_components)
-        if distinct < self.n_components:
-            whole = len(rows) < sample_size(self.n_components, rows.shape[1])
-            which = "X has" if whole else f"a sample of {len(rows)} rows of X has"
-            warnings.warn(
-                f"n_components is {self.n_components} and {which} {plural(distinct, 'distinct row')}: some components "
-                f"coincide or hold no row. Use n_components <= {distinct}",
-                ConvergenceWarning,
-                stacklevel=4,
+    def _model(self, data: Data, plan: Plan) -> tuple[Data, Mixture]:
+        """The mixture, and the rows of which it has to find the components."""
+        fixed = check_fixed(self, plan.fixed, ("weights", *self._fields))
+        family = self._family(data.dtype)
+        if plan.labels is None:
+            return data, Mixture(family, self.n_jobs, fixed)
+        if data.rows is not None or self.on_collapse == "drop":
+            raise ValueError(
+                "labels were given, and X is not in memory, or on_collapse='drop' may renumber the components; give an "
+                "array, and on_collapse='restart' or 'raise'"
             )
+        (whole,) = data.chunks
+        rest, known = parted(whole, check_labels(plan.labels, len(whole.X), self.n_components))
+        return replace(data, chunks=[rest]), LabelledMixture(family, self.n_jobs, known, fixed)
+
+    def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
+        params = (
+            start_from(start, known, random_state) if known else starting_params(self.init_params, start, random_state)
+        )
+        return start.floored(self._apply_inits(params, start) or params)
 
     def _record(self, outcome: Outcome, dtype: np.dtype, start: str) -> None:
         monitor = outcome.monitor

@@ -31,6 +31,8 @@ class Plan(NamedTuple):
     step: Callable[[int], float] | None = None
     held_out: Any = None
     accelerate: str | None = None
+    labels: Any = None
+    fixed: tuple[str, ...] = ()
 
 
 def batch_size(plan: Plan, data: Data, k: int) -> int:

@@ -171,6 +171,10 @@ class GaussianMixture(MixtureEstimator):
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        return GaussianParams._fields
+
     def _family(self, dtype: Any = np.float64) -> Gaussian:
         return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
 

@@ -11,6 +11,7 @@ from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
 from fastem.families.base import Scale
 from fastem.validation import distinct_rows
+from fastem.wording import plural
 
 INIT_PARAMS = ("race", "kmeans", "k-means++", "random", "random_from_data")
 RUNNERS = 12
@@ -48,6 +49,20 @@ class Start(NamedTuple):
 def sample_size(k: int, d: int) -> int:
     """Rows of the sample: enough that K covariances do not fit its noise."""
     return int(np.clip(30 * k * (d + 3), 4096, max(50_000, 4 * k)))
+
+
+def warning_of_duplicates(start: Start) -> str:
+    """What to warn of where there are fewer distinct rows than components; else nothing."""
+    rows = start.sample.X
+    distinct = distinct_rows(rows, start.k)
+    if distinct >= start.k:
+        return ""
+    whole = len(rows) < sample_size(start.k, rows.shape[1])
+    which = "X has" if whole else f"a sample of {len(rows)} rows of X has"
+    return (
+        f"n_components is {start.k} and {which} {plural(distinct, 'distinct row')}: some components coincide or hold no "
+        f"row. Use n_components <= {distinct}"
+    )
 
 
 def scale_of(X: np.ndarray, weight: np.ndarray | None) -> Scale:

@@ -123,6 +123,8 @@ class Bound:
     def _hopeless(self) -> bool:
         """Whether the data themselves have no volume, so that a new place cannot help."""
         policy, family = self.policy, self.model.family
+        if self.model.fixed:
+            return True  # what is held must not be moved
         if policy._hopeless is None:
             spread = family.spread_about(policy.sample.X[:1].astype(np.float64), policy.scale)
             policy._hopeless = bool(family.singular(spread).any())

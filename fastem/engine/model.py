@@ -39,10 +39,13 @@ NEVER = -1e30
 
 
 class Mixture:
-    """A finite mixture of one family, as pure functions from parameters to statistics and back."""
+    """A finite mixture of one family, as pure functions from parameters to statistics and back.
 
-    def __init__(self, family: Any, n_jobs: int | None = None):
-        self.family, self.n_jobs = family, n_jobs
+    `fixed` are the names of parameters, "weights" among them, that the M-step leaves as they are.
+    """
+
+    def __init__(self, family: Any, n_jobs: int | None = None, fixed: frozenset[str] = frozenset()):
+        self.family, self.n_jobs, self.fixed = family, n_jobs, fixed
         self.compiled = hasattr(family, "bricks")
         self._known: tuple[Any, float] = (None, 0.0)
 
@@ -88,7 +91,11 @@ class Mixture:
         """Parameters that raise the expected log-likelihood."""
         sum_w = np.maximum(statistics.components.sum_w, 0.0)  # what was subtracted may leave -1e-16
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
-        return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
+        if not self.fixed:
+            return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
+        components = self.family.m_step(self.family.held(statistics.components, self.fixed), params.components)
+        kept = {name: getattr(params.components, name) for name in self.fixed - {"weights"}}
+        return MixtureParams(params.weights if "weights" in self.fixed else weights, components._replace(**kept))
 
     def objective(self, params: MixtureParams, statistics: MixtureStatistics) -> float:
         """What EM never lowers: the log-likelihood of `params`, and the logarithm of their prior density if any."""

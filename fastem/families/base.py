@@ -55,6 +55,9 @@ class Family(Protocol):
     def unpad(self, statistics: Any, params: Any, prepared: Any) -> Any:
         """Statistics without slot axis and padding: additive over chunks of one iteration."""
 
+    def held(self, statistics: Any, fixed: frozenset[str]) -> Any:
+        """Statistics whose M-step is the best one where the parameters of those names are not to change."""
+
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
 

@@ -23,6 +23,10 @@ class GaussianMoments:
     reg_covar: float
     precisions_cholesky: Callable[..., np.ndarray]
 
+    def held(self, statistics: GaussianStatistics, fixed: frozenset[str]) -> GaussianStatistics:
+        """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
+        return statistics._replace(sum_x=np.zeros_like(statistics.sum_x)) if "means" in fixed else statistics
+
     def recentre(self, statistics: GaussianStatistics, old: Any, new: Any) -> GaussianStatistics:
         """Statistics about the means of `old` -> the same rows' statistics about the means of `new`.
 

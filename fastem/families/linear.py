@@ -116,6 +116,10 @@ class LinearFamily:
         k, m = self.expected(params).shape
         return Sums(statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :m])
 
+    def held(self, statistics: Sums, fixed: frozenset[str]) -> Sums:
+        """The same: there is one kind of parameter."""
+        return statistics
+
     def m_step(self, statistics: Sums, params: Any) -> Any:
         """The maximum, with the prior's rows; a component without any keeps its parameters."""
         sum_w, sum_x = statistics
