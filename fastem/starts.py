@@ -60,8 +60,8 @@ def warning_of_duplicates(start: Start) -> str:
     whole = len(rows) < sample_size(start.k, rows.shape[1])
     which = "X has" if whole else f"a sample of {len(rows)} rows of X has"
     return (
-        f"n_components is {start.k} and {which} {plural(distinct, 'distinct row')}: some components coincide or hold no "
-        f"row. Use n_components <= {distinct}"
+        f"n_components is {start.k} and {which} {plural(distinct, 'distinct row')}: some components coincide or "
+        f"hold no row. Use n_components <= {distinct}"
     )
 
 
