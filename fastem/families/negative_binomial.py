@@ -11,7 +11,8 @@ M-step
     log(r + t) over t < x: of counts below L the maximum over r is that of the likelihood itself. Of the few larger
     ones lgamma(x + r), which is convex in r, is replaced by its tangent at the present size. That is nowhere above
     it, so the expected log-likelihood never falls (Hunter and Lange 2004, A tutorial on MM algorithms, American
-    Statistician 58), and the curvature left out is about 1 / x, so that few steps are lost.
+    Statistician 58). The curvature left out is about 1 / (m + r), beside one of about 1 / (2 r^2) that counts: steps
+    are lost only where most counts are large and r^2 is many times m.
 """
 
 from collections.abc import Callable
@@ -24,9 +25,13 @@ from fastem.families.base import Scale
 from fastem.families.gamma import remainder
 from fastem.families.linear import LinearFamily, logs, up_to
 from fastem.kernels.counts import count_accumulate, count_log_prob
+from fastem.kernels.simd import NATIVE_OF
 
 LEAST, MOST = 1e-8, 1e8
 """Sizes; the largest in units of the mean where that is above 1. Beyond, counts are Poisson to a part in 1e8."""
+
+ROUNDING = 3e-15
+"""Of a mean of digammas, relative to it."""
 
 TABLE, FEWEST, LONGEST = 4096, 16, 512
 """Levels of all columns that a table holds, and the least and the most of one column."""
@@ -92,7 +97,7 @@ class NegativeBinomial(LinearFamily):
                 "of 0 or more are wanted. Start elsewhere"
             )
         (k, d), most = sizes.shape, levels_of(sizes.shape[1])
-        table = np.zeros((d, most + 1, up_to(16, k)), dtype)
+        table = np.zeros((d, most + 1, up_to(NATIVE_OF[np.dtype(dtype)], k)), dtype)
         table[:, :most, :k] = log_table(params, most).transpose(1, 2, 0)
         if not np.isfinite(table).all() or not np.isfinite(sizes).all():
             raise ValueError("sizes or means are so large that densities overflow. Start elsewhere")
@@ -172,7 +177,8 @@ class NegativeBinomial(LinearFamily):
         large_x = np.maximum(m - p @ np.arange(float(most)), 0.0)
         score = Score(above, float(most), rest, np.zeros(r.shape), m, np.zeros(r.shape), np.zeros(r.shape[1]))
         w = np.asarray(sum_w, float)[:, None]
-        return NegativeBinomialSums(w[:, 0].copy(), w[..., None] * levels, w * large_x, -w * score.at(r)[0])
+        large_psi = np.where(rest > 1e-12, -score.at(r)[0], 0.0)  # of next to no large counts it would be rounding
+        return NegativeBinomialSums(w[:, 0].copy(), w[..., None] * levels, w * large_x, w * large_psi)
 
     def alike(self, params: NegativeBinomialParams, weights: np.ndarray) -> bool:
         """Whether means and variances of all components are nearly those of the heaviest."""
@@ -252,13 +258,18 @@ class Score(NamedTuple):
         return value, slope
 
     def root(self, begin: np.ndarray) -> np.ndarray:
-        """Where it falls through 0, or the largest size if it does not: Newton's method on log r, between bounds."""
+        """Where it falls through 0, or the largest size if it does not: Newton's method on log r, between bounds.
+
+        Through what is rounding rather, of the sums for large counts: far to the right it decides over the sign.
+        """
         low, high = np.full(begin.shape, np.log(LEAST)), np.log(MOST * np.maximum(1.0, self.means))
-        unbounded = self.at(np.exp(high))[0] >= 0
+        least = np.where(self.large_psi != 0, ROUNDING * (1.0 + np.abs(self.large_psi)), 0.0)
+        unbounded = self.at(np.exp(high))[0] > least
         theta = np.clip(np.log(begin), low, high)
         for _ in range(100):
             r = np.exp(theta)
             value, slope = self.at(r)
+            value -= least
             low, high = np.where(value > 0, theta, low), np.where(value <= 0, theta, high)
             with np.errstate(divide="ignore", invalid="ignore"):
                 after = theta - value / (r * slope)
