@@ -155,6 +155,8 @@ def test_series_are_scipys() -> None:
     stirling = np.array([counts.stirling(v) for v in z]) + (z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(stirling, gammaln(z), rtol=1e-14)
     np.testing.assert_allclose([counts.digamma(v) for v in z], psi(z), rtol=1e-14)
+    np.testing.assert_allclose(counts.digammas(z), psi(z), rtol=1e-14)
+    np.testing.assert_allclose(counts.stirlings(z), [counts.stirling(v) for v in z], rtol=1e-14)
 
 
 # The M-steps.

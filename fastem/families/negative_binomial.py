@@ -24,7 +24,12 @@ from scipy.special import gammaln, polygamma, psi, xlogy
 from fastem.families.base import Scale
 from fastem.families.gamma import remainder
 from fastem.families.linear import LinearFamily, logs, up_to
-from fastem.kernels.counts import count_accumulate, count_log_prob
+from fastem.kernels.counts import (
+    count_accumulate,
+    count_log_prob,
+    single_count_accumulate,
+    single_count_log_prob,
+)
 from fastem.kernels.simd import NATIVE_OF
 
 LEAST, MOST = 1e-8, 1e8
@@ -101,7 +106,7 @@ class NegativeBinomial(LinearFamily):
         table[:, :most, :k] = log_table(params, most).transpose(1, 2, 0)
         if not np.isfinite(table).all() or not np.isfinite(sizes).all():
             raise ValueError("sizes or means are so large that densities overflow. Start elsewhere")
-        rests = remainder(sizes) - 0.5 * np.log(sizes / (2 * np.pi))
+        rests = remainder(sizes) - 0.5 * (np.log(sizes / (2 * np.pi)) - np.log(sizes + means))
         first = np.arange(d) * (most + 1)
         means = np.exp(logs(means))
         table = table.reshape(d * (most + 1), -1)
@@ -111,6 +116,8 @@ class NegativeBinomial(LinearFamily):
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Tables, and series for the counts beyond."""
+        if prepared.table.itemsize == 4:
+            return single_count_log_prob, single_count_accumulate
         return count_log_prob, count_accumulate
 
     def zeros(self, params: NegativeBinomialParams, slots: int, prepared: Any) -> Any:
