@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from fastem.engine.stepwise import StepSize
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
+    from fastem.negative_binomial import NegativeBinomialMixture
     from fastem.persistence import load
-    from fastem.positive import ExponentialMixture
+    from fastem.positive import ExponentialMixture, GammaMixture
     from fastem.selection import select
     from fastem.sources import Chunks
     from fastem.user_mixture import Mixture
@@ -21,9 +22,11 @@ __all__ = [
     "CategoricalMixture",
     "Chunks",
     "ExponentialMixture",
+    "GammaMixture",
     "GaussianMixture",
     "Mixture",
     "MultinomialMixture",
+    "NegativeBinomialMixture",
     "PoissonMixture",
     "StepSize",
     "__version__",
@@ -40,9 +43,11 @@ def __getattr__(name: str) -> Any:
         "CategoricalMixture": "fastem.latent_class",
         "Chunks": "fastem.sources",
         "ExponentialMixture": "fastem.positive",
+        "GammaMixture": "fastem.positive",
         "GaussianMixture": "fastem.mixture",
         "Mixture": "fastem.user_mixture",
         "MultinomialMixture": "fastem.discrete",
+        "NegativeBinomialMixture": "fastem.negative_binomial",
         "PoissonMixture": "fastem.discrete",
         "StepSize": "fastem.engine.stepwise",
         "em": "fastem.custom",

@@ -31,8 +31,10 @@ KINDS = {
     "BernoulliMixture": "fastem.discrete",
     "CategoricalMixture": "fastem.latent_class",
     "ExponentialMixture": "fastem.positive",
+    "GammaMixture": "fastem.positive",
     "GaussianMixture": "fastem.mixture",
     "MultinomialMixture": "fastem.discrete",
+    "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
 }
 

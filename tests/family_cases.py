@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import psi
 
 import fastem
 
@@ -14,12 +16,16 @@ K = 3
 
 
 class FamilyCase(NamedTuple):
-    """`density(X, model)` is log p(x_i | k) (n, K) from the fitted attributes, by SciPy."""
+    """`density(X, model)` is log p(x_i | k) (n, K) from the fitted attributes, by SciPy.
+
+    `maximum(X, resp)` are the parameters of greatest likelihood, where the family does not find them from means.
+    """
 
     name: str
     make: Callable[..., Any]
     rows: Callable[[np.random.Generator, int], np.ndarray]
     density: Callable[[np.ndarray, Any], np.ndarray]
+    maximum: Callable[[np.ndarray, np.ndarray], list[np.ndarray]] | None = None
 
 
 def labels(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -76,6 +82,49 @@ def exponential_rows(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.exponential(np.array([[1.0, 10.0], [8.0, 0.5], [30.0, 30.0]])[labels(rng, n)])
 
 
+def gamma_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Amounts of three columns, with shapes below and above 1."""
+    k = labels(rng, n)
+    shapes = np.array([[0.5, 9.0, 3.0], [5.0, 2.0, 0.8], [20.0, 30.0, 12.0]])
+    scales = np.array([[1.0, 0.2, 10.0], [2.0, 3.0, 1.0], [1.5, 0.5, 5.0]])
+    return rng.gamma(shapes[k], scales[k])
+
+
+def gamma_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Shapes and scales side by side, one row a component."""
+    both = np.stack([model.shapes_, model.scales_], axis=1)
+    return each(lambda x, row: stats.gamma.logpdf(x, row[0], scale=row[1]), X, both)
+
+
+def dispersed_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Counts of three columns that vary more than Poisson ones."""
+    k = labels(rng, n)
+    sizes = np.array([[0.5, 3.0, 2.0], [5.0, 1.0, 6.0], [8.0, 30.0, 4.0]])
+    means = np.array([[3.0, 1.0, 20.0], [30.0, 9.0, 5.0], [9.0, 40.0, 70.0]])
+    return rng.poisson(rng.gamma(sizes[k], (means / sizes)[k])).astype(float)
+
+
+def dispersed_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Sizes and means side by side, one row a component."""
+    both = np.stack([model.sizes_, model.means_], axis=1)
+    return each(lambda x, row: stats.nbinom.logpmf(x, row[0], row[0] / (row[0] + row[1])), X, both)
+
+
+def dispersed_maximum(X: np.ndarray, resp: np.ndarray) -> list[np.ndarray]:
+    """Sizes at which the score is 0, one after the other."""
+    means = resp.T @ X / resp.sum(axis=0)[:, None]
+    sizes = np.full(means.shape, 1e8 * np.maximum(1.0, means))
+    for k, j in np.ndindex(*means.shape):
+        w, x, m = resp[:, k] / resp[:, k].sum(), X[:, j], means[k, j]
+
+        def score(r: float, w: Any = w, x: Any = x, m: Any = m) -> float:
+            return float(w @ (psi(x + r) - psi(r)) - np.log1p(m / r))
+
+        if w @ (x - m) ** 2 > m:  # Levin and Reeds 1977: else there is no zero
+            sizes[k, j] = brentq(score, 1e-6, 1e6, xtol=1e-14, rtol=1e-14)
+    return [sizes, means]
+
+
 CASES = [
     FamilyCase(
         "bernoulli",
@@ -104,5 +153,9 @@ CASES = [
         fastem.ExponentialMixture,
         exponential_rows,
         lambda X, m: each(lambda x, mean: stats.expon.logpdf(x, scale=mean), X, m.means_),
+    ),
+    FamilyCase("gamma", fastem.GammaMixture, gamma_rows, gamma_density),
+    FamilyCase(
+        "negative_binomial", fastem.NegativeBinomialMixture, dispersed_rows, dispersed_density, dispersed_maximum
     ),
 ]
