@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fastem.custom import em
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
+    from fastem.heavy_tails import StudentTMixture
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
     from fastem.persistence import load
@@ -25,6 +26,7 @@ __all__ = [
     "MultinomialMixture",
     "PoissonMixture",
     "StepSize",
+    "StudentTMixture",
     "__version__",
     "em",
     "load",
@@ -43,6 +45,7 @@ def __getattr__(name: str) -> Any:
         "MultinomialMixture": "fastem.discrete",
         "PoissonMixture": "fastem.discrete",
         "StepSize": "fastem.engine.stepwise",
+        "StudentTMixture": "fastem.heavy_tails",
         "em": "fastem.custom",
         "load": "fastem.persistence",
     }

@@ -34,6 +34,7 @@ KINDS = {
     "GaussianMixture": "fastem.mixture",
     "MultinomialMixture": "fastem.discrete",
     "PoissonMixture": "fastem.discrete",
+    "StudentTMixture": "fastem.heavy_tails",
 }
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
