@@ -1,4 +1,4 @@
-"""The gamma function's logarithm and its derivative, less what of them is large: no digit is lost at large arguments."""
+"""Logarithm of the gamma function and its derivative, less what is large of them: at large arguments no digit is lost."""
 
 import numpy as np
 from scipy.special import digamma, gammaln, polygamma

@@ -75,7 +75,7 @@ class StudentTStatistics(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """As the Gaussian's; tails (1, K) are 1 / nu, powers (1, K) are -(nu + d) / 2."""
+    """As the Gaussian's; tails (1, K) are -1 / nu, powers (1, K) are -(nu + d) / 2."""
 
     shift: np.ndarray
     means: np.ndarray
@@ -86,7 +86,7 @@ class Prepared(NamedTuple):
 
 
 class StudentT:
-    """The family of t distributions; `df` is a number, or None where it is estimated, for all together if `share_df`."""
+    """The family of t distributions; `df` is a number, or None to estimate it, with `share_df` one for all components."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class StudentT:
         gaussian = self.gaussian.prepare(params.gaussian, dtype, weights)
         tails = np.maximum(params.tails, LEAST_TAIL[itemsize])
         constant = gaussian.constant + log_rise(0.5 / tails, 0.5 * d)
-        rows = ((row.reshape(1, -1)).astype(dtype) for row in (constant, tails, -0.5 * (1.0 / tails + d)))
+        rows = ((row.reshape(1, -1)).astype(dtype) for row in (constant, -tails, -0.5 * (1.0 / tails + d)))
         return Prepared(gaussian.shift, gaussian.means, gaussian.scales, *rows)
 
     def zeros(self, params: StudentTParams, slots: int, prepared: Prepared) -> StudentTStatistics:
@@ -174,7 +174,7 @@ class StudentT:
         return np.where(live, np.broadcast_to(0.5 / x, len(params.tails)), params.tails)
 
     def settled(self, tails: np.ndarray) -> np.ndarray:
-        """Tails as this family may have them: those of `df`, or within the bounds, or their mean where one is shared."""
+        """Tails that this family may have: those of `df`, or within the bounds, or their mean where one is shared."""
         if self.df is not None:
             return np.full(len(tails), 1.0 / self.df)
         tails = np.clip(tails, 1.0 / MOST_DF, 1.0 / LEAST_DF)

@@ -3,8 +3,8 @@
 from fastem.kernels import moments, row_moments, whiten
 from fastem.kernels.jit import brick
 from fastem.kernels.mixture import SMALL
-from fastem.kernels.simd import fma, group, like, load, maximum, native, splat, sqrt, store, total
-from fastem.kernels.special import log
+from fastem.kernels.simd import fma, group, like, load, maximum, native, splat, store, total
+from fastem.kernels.special import log, rsqrt
 
 FARTHEST, FARTHEST_DOUBLE = 1e37, 1e300
 """Bound of q / nu: the logarithm of infinity is not a number here."""
@@ -12,19 +12,17 @@ FARTHEST, FARTHEST_DOUBLE = 1e37, 1e300
 
 @brick
 def put_density(q, tile, prepared, k, b, out):
-    """out = log p(x | k) from the squared distances q; spare holds 1 / (1 + q / nu) and log(1 + q / nu).
+    """out = log p(x | k) from the squared distances q; spare holds 1 / sqrt(1 + q / nu) and log(1 + q / nu).
 
     What 1 + q / nu rounds away is added back, so that the logarithm is right to the last bits at any nu.
     """
-    factors, logs = tile.spare[0], tile.spare[1]
-    zero = like(q, 0.0)
-    t = q * splat(prepared.tails, 0, k)
-    t = zero - maximum(zero - t, like(q, -FARTHEST_DOUBLE if out.itemsize == 8 else -FARTHEST))
+    roots, logs = tile.spare[0], tile.spare[1]
     one = like(q, 1.0)
-    s = one + t
-    factor = one / s
-    logarithm = fma(t - (s - one), factor, log(s))
-    store(factors, k, b, factor)
+    less = maximum(q * splat(prepared.tails, 0, k), like(q, -FARTHEST_DOUBLE if out.itemsize == 8 else -FARTHEST))
+    s = one - less
+    root = rsqrt(s)
+    logarithm = fma(((one - s) - less) * root, root, log(s))
+    store(roots, k, b, root)
     store(logs, k, b, logarithm)
     store(out, k, b, fma(splat(prepared.powers, 0, k), logarithm, splat(prepared.constant, 0, k)))
 
@@ -55,24 +53,26 @@ def diag_log_prob(tile, prepared, out):
 
 
 @brick
-def weigh(tile, resp, k, lanes, sum_w, sum_log, roots):
-    """sum_w += sum r, sum_log += sum r log(1 + q / nu); spare becomes r f and, if `roots`, root its square root.
+def weigh(tile, resp, k, lanes, sum_w, sum_log, full):
+    """sum_w += sum r, sum_log += sum r log(1 + q / nu); returns sum r f, with f = 1 / (1 + q / nu).
 
-    Here f = 1 / (1 + q / nu). Returns sum r f.
+    In root is then the square root of r f, or without `full` in the first of spare r f itself.
     """
-    factors, logs = tile.spare[0], tile.spare[1]
+    roots, logs = tile.spare[0], tile.spare[1]
     w = like(load(resp, k, 0), 0.0)
     u = w
     logarithm = w
     for b in range(0, lanes, group(resp)):
         r = load(resp, k, b)
-        f = load(factors, k, b)
+        root = load(roots, k, b)
+        f = r * (root * root)
         w = w + r
-        u = fma(r, f, u)
+        u = u + f
         logarithm = fma(r, load(logs, k, b), logarithm)
-        store(factors, k, b, r * f)
-        if roots:
-            store(tile.root, k, b, load(tile.root, k, b) * sqrt(f))
+        if full:
+            store(tile.root, k, b, load(tile.root, k, b) * root)
+        else:
+            store(roots, k, b, f)
     sum_w[k] += total(w)
     sum_log[k] += total(logarithm)
     return total(u)
