@@ -141,7 +141,9 @@ max_time, on_collapse, accelerate
         check_numbers(self, Real, {"reg_covar": 0})
         check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
         check_choice("share_df", self.share_df, (False, True))
-        if self.df is not None and (not isinstance(self.df, Real) or isinstance(self.df, bool) or not self.df > 0):
+        if self.df is not None and (
+            not isinstance(self.df, Real) or isinstance(self.df, bool) or not float(self.df) > 0
+        ):
             raise ValueError(
                 f"df is {self.df!r}; a number above 0 is wanted, infinity for Gaussians, or None to estimate it: try "
                 "df=4.0"

@@ -67,7 +67,7 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     if covariance_type == "diag":
         full = full * np.eye(d)
     scales = full if covariance_type == "full" else np.diagonal(full, axis1=1, axis2=2).copy()
-    df = np.array([1.5, 6.0, 1e5])
+    df = np.array([1.5, 6.0, 500.0])  # of more, SciPy loses digits
     params = StudentTParams(rng.standard_normal((k, d)), scales, 1 / df)
     X, weight = 3 * rng.standard_normal((n, d)).astype(dtype), rng.random(n)
     X[0, 0] = 1e5
@@ -171,7 +171,7 @@ def test_a_fit_ends_at_a_maximum(options: dict[str, Any]) -> None:
 
 
 def test_degrees_of_freedom_are_recovered() -> None:
-    model = fastem.StudentTMixture(3, random_state=0, accelerate="squarem").fit(rows(30_000, 1))
+    model = fastem.StudentTMixture(3, random_state=0, tol=1e-8, accelerate="squarem").fit(rows(30_000, 1))
     order = np.argsort(-model.weights_)
     np.testing.assert_allclose(1 / model.df_[order], [1 / 3, 1 / 8, 1 / 30], atol=0.02)
     scales = [[1, 0.6, 1], [4, -2, 1.25], [0.49, 0, 2.25]]

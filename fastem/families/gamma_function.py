@@ -1,4 +1,4 @@
-"""Logarithm of the gamma function and its derivative, less what is large of them: at large arguments no digit is lost."""
+"""Logarithm of the gamma function and its derivative less their large parts: at large arguments no digit is lost."""
 
 import numpy as np
 from scipy.special import digamma, gammaln, polygamma

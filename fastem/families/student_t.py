@@ -86,7 +86,7 @@ class Prepared(NamedTuple):
 
 
 class StudentT:
-    """The family of t distributions; `df` is a number, or None to estimate it, with `share_df` one for all components."""
+    """The family of t distributions; `df` is a number, or None to estimate it, with `share_df` one for all."""
 
     def __init__(
         self,
@@ -132,8 +132,9 @@ class StudentT:
 
     def zeros(self, params: StudentTParams, slots: int, prepared: Prepared) -> StudentTStatistics:
         """Statistics of zeros, padded."""
-        sum_u, sum_x, sum_xx = self.gaussian.zeros(params.gaussian, slots, prepared)
-        return StudentTStatistics(np.zeros_like(sum_u), sum_u, np.zeros_like(sum_u), sum_x, sum_xx)
+        sums = self.gaussian.zeros(params.gaussian, slots, prepared)
+        w, log = np.zeros_like(sums.sum_w), np.zeros_like(sums.sum_w)
+        return StudentTStatistics(w, sums.sum_w, log, sums.sum_x, sums.sum_xx)
 
     def unpad(self, statistics: StudentTStatistics, params: StudentTParams, prepared: Prepared) -> StudentTStatistics:
         """Slots summed in their order, padding off.
@@ -249,7 +250,7 @@ class StudentT:
     def from_responsibilities(self, X: np.ndarray, resp: np.ndarray, scale: Scale) -> tuple:
         """sum_w and Params: means and covariances of the rows by their weighted responsibilities (n, K)."""
         sum_w, gaussian = self.gaussian.from_responsibilities(X, resp, scale)
-        return sum_w, StudentTParams(*gaussian, self._first(len(sum_w)))
+        return sum_w, StudentTParams(gaussian.means, gaussian.covariances, self._first(len(sum_w)))
 
     def _first(self, k: int) -> np.ndarray:
         return self.settled(np.full(k, 1.0 / FIRST_DF))
