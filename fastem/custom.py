@@ -250,6 +250,6 @@ class _Functions:
         """Nothing: the log-likelihood of a sound M-step never falls."""
         return 0.0
 
-    def feasible(self, params: Any) -> bool:
-        """Whether an extrapolated point may be tried: the E-step has the last word."""
-        return tree.is_finite(params)
+    def proper(self, params: Any) -> Any:
+        """An extrapolated point, if it may be tried: the E-step has the last word."""
+        return params if tree.is_finite(params) else None

@@ -7,12 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from fastem.engine.chunks import chunk
+from fastem.engine.initialize import race
 from fastem.engine.model import MixtureParams
 from fastem.families.student_t import COVARIANCE_TYPES, StudentT, StudentTParams
 from fastem.family_mixture import FamilyMixture
 from fastem.ranges import check_scale
 from fastem.starts import Start
 from fastem.validation import check_choice, check_init, check_numbers, check_reg_covar
+
+FENCE = 3.0
+"""Interquartile ranges beyond the quartiles of a column where outliers begin (Tukey 1977: "far out")."""
+
+ROUNDS = (30,)
+"""EM steps after which the start without outliers is compared with the other: it must first learn of their weight."""
+
+
+def _inside(X: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the rows that are outliers in no column; columns of which half are equal have none."""
+    low, high = np.quantile(X, (0.25, 0.75), axis=0)
+    reach = np.where(high > low, FENCE * (high - low), np.inf)
+    return np.asarray(((X >= low - reach) & (X <= high + reach)).all(axis=1))
 
 
 class StudentTMixture(FamilyMixture):
@@ -33,7 +48,8 @@ class StudentTMixture(FamilyMixture):
         Estimate one number for all components together.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate
-        As in :class:`fastem.GaussianMixture`. Degrees of freedom converge slowly; ``accelerate="squarem"`` helps.
+        As in :class:`fastem.GaussianMixture`; where there are outliers, the race is also run without them. Degrees of
+        freedom converge slowly, above all large ones: ``accelerate="squarem"`` or ``"anderson"`` helps.
     reg_covar : float, default 1e-6
         Added to the diagonals of `scales_`, in the squared units of the data.
     weights_init : (K,), optional
@@ -184,6 +200,23 @@ max_time, on_collapse, accelerate
             wanted = "numbers above 0" if self.df is None else f"{self.df!r}, which df fixes, or no 'df' at all,"
             raise ValueError(f"params_init['df'] is {df}; {k} times {wanted} in shape ({k},) is wanted")
         return family.settled(1.0 / df)
+
+    def _start(self, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+        """The better of two races: on the sample, and on its rows that lie far outside the quartiles of no column.
+
+        Outliers draw the centres of k-means, whose distances are squared.
+        """
+        params = super()._start(start, random_state)
+        inside = _inside(start.T)
+        if self.init_params != "race" or inside.all() or inside.sum() < max(start.k, len(inside) // 2):
+            return params
+        weight = start.sample.sample_weight
+        rows = chunk(start.sample.X[inside], weight[inside] if weight.size else None)
+        if weight.size and not rows.sample_weight.any():
+            return params
+        core = Start.of(start.model, start.k, rows, start.stop)
+        runners = [params, super()._start(core, random_state)]
+        return race(start.model, runners, start.sample, start.floored, start.stop, ROUNDS)
 
     def _fixed_start(self, start: Start) -> MixtureParams | None:
         params = super()._fixed_start(start)

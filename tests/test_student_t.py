@@ -150,9 +150,11 @@ def test_newcombs_light_as_scipy_fits_it(accelerate: str | None) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"share_df": True}, {"covariance_type": "diag"}])
 def test_a_fit_ends_at_a_maximum(options: dict[str, Any]) -> None:
-    X = rows(800)
-    model = fastem.StudentTMixture(3, random_state=0, tol=1e-11, reg_covar=0.0, max_iter=20_000, **options).fit(X)
-    assert model.converged_
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.standard_t(df, (300, 2)) + centre for df, centre in ((2, -5), (3, 0), (4, 6))])
+    model = fastem.StudentTMixture(3, random_state=0, tol=1e-10, reg_covar=0.0, accelerate="anderson", **options)
+    model.fit(X)
+    assert model.converged_ and model.df_.max() < 20
 
     def log_likelihood() -> float:
         return float(logsumexp(student_t_density(X, model) + np.log(model.weights_), axis=1).sum())
@@ -166,8 +168,16 @@ def test_a_fit_ends_at_a_maximum(options: dict[str, Any]) -> None:
                 moved = best.copy()
                 moved[slice(None) if options.get("share_df") and name == "df_" else k] *= step
                 setattr(model, name, moved)
-                assert log_likelihood() <= top + 1e-7, (name, k, step)
+                assert log_likelihood() <= top + 1e-6, (name, k, step)
         setattr(model, name, best)
+
+
+def test_long_leaps_keep_the_sum_of_the_weights() -> None:
+    """A component without heavy tails makes a plateau, on which SQUAREM's steps grow."""
+    X = rows(800)
+    model = quietly(fastem.StudentTMixture(3, random_state=0, tol=1e-9, accelerate="squarem", max_iter=800), X)
+    assert model.stop_reason_ != "decreased" and model.weights_.sum() == pytest.approx(1, abs=1e-14)
+    assert model.df_.max() > 500
 
 
 def test_degrees_of_freedom_are_recovered() -> None:
@@ -211,10 +221,20 @@ def test_outliers_in_the_start() -> None:
 
 def test_offsets_change_nothing_else() -> None:
     X = rows()
-    first = fastem.StudentTMixture(3, random_state=0, tol=1e-9).fit(X)
-    moved = fastem.StudentTMixture(3, random_state=0, tol=1e-9).fit(X + 1e7)
-    np.testing.assert_allclose(np.sort(moved.means_ - 1e7, axis=0), np.sort(first.means_, axis=0), atol=1e-4)
-    np.testing.assert_allclose(np.sort(moved.df_), np.sort(first.df_), rtol=1e-2)
+    first = fastem.StudentTMixture(3, random_state=0, max_iter=50, tol=0.0)
+    quietly(first, X)
+    moved = fastem.StudentTMixture(
+        3,
+        weights_init=first.weights_,
+        params_init={"means": first.means_ + 1e7, "scales": first.scales_, "df": first.df_},
+        max_iter=20,
+        tol=0.0,
+    )
+    quietly(moved, X + 1e7)
+    quietly(first.set_params(warm_start=True, max_iter=20), X)
+    np.testing.assert_allclose(moved.means_ - 1e7, first.means_, atol=1e-6)
+    np.testing.assert_allclose(moved.scales_, first.scales_, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(1 / moved.df_, 1 / first.df_, atol=1e-6)
 
 
 def test_statistics_move_with_their_centres() -> None:

@@ -187,8 +187,8 @@ class Acceleration:
         if point is None or not np.isfinite(point).all():
             return None
         for _ in range(HALVINGS):
-            guess = tree.from_vector(after, point)
-            if model.feasible(guess):
+            guess = model.proper(tree.from_vector(after, point))
+            if guess is not None:
                 return guess
             point = (point + plain) / 2
         self.judged(False)

@@ -52,15 +52,19 @@ class Mixture:
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
-    def feasible(self, params: MixtureParams) -> bool:
-        """Whether parameters that were extrapolated are ones of a mixture."""
-        if not (params.weights >= 0).all() or not tree.is_finite(params):
-            return False
+    def proper(self, params: MixtureParams) -> MixtureParams | None:
+        """Parameters that were extrapolated, if they are ones of a mixture.
+
+        Long steps multiply the rounding of the weights: a sum off 1 by 1e-8 would feign a higher likelihood.
+        """
+        if not (params.weights >= 0).all() or not tree.is_finite(params) or not params.weights.any():
+            return None
+        params = params._replace(weights=params.weights / params.weights.sum())
         try:
             self.prepare(params, np.dtype(np.float64))
         except ValueError:
-            return False
-        return True
+            return None
+        return params
 
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
