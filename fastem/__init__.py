@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fastem.custom import em
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
+    from fastem.heavy_tails import StudentTMixture
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
     from fastem.negative_binomial import NegativeBinomialMixture
@@ -29,6 +30,7 @@ __all__ = [
     "NegativeBinomialMixture",
     "PoissonMixture",
     "StepSize",
+    "StudentTMixture",
     "__version__",
     "em",
     "load",
@@ -50,6 +52,7 @@ def __getattr__(name: str) -> Any:
         "NegativeBinomialMixture": "fastem.negative_binomial",
         "PoissonMixture": "fastem.discrete",
         "StepSize": "fastem.engine.stepwise",
+        "StudentTMixture": "fastem.heavy_tails",
         "em": "fastem.custom",
         "load": "fastem.persistence",
         "select": "fastem.selection",

@@ -36,6 +36,7 @@ KINDS = {
     "MultinomialMixture": "fastem.discrete",
     "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
+    "StudentTMixture": "fastem.heavy_tails",
 }
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"

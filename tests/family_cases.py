@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import psi
+from scipy.special import digamma
 
 import fastem
 
@@ -18,14 +19,15 @@ K = 3
 class FamilyCase(NamedTuple):
     """`density(X, model)` is log p(x_i | k) (n, K) from the fitted attributes, by SciPy.
 
-    `maximum(X, resp)` are the parameters of greatest likelihood, where the family does not find them from means.
+    `step(X, resp, model)` are the family's Params after an M-step from weighted responsibilities, by NumPy; None for
+    those that are functions of the mean of a statistic, and have a prior.
     """
 
     name: str
     make: Callable[..., Any]
     rows: Callable[[np.random.Generator, int], np.ndarray]
     density: Callable[[np.ndarray, Any], np.ndarray]
-    maximum: Callable[[np.ndarray, np.ndarray], list[np.ndarray]] | None = None
+    step: Callable[[np.ndarray, np.ndarray, Any], list[np.ndarray]] | None = None
 
 
 def labels(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -110,7 +112,7 @@ def dispersed_density(X: np.ndarray, model: Any) -> np.ndarray:
     return each(lambda x, row: stats.nbinom.logpmf(x, row[0], row[0] / (row[0] + row[1])), X, both)
 
 
-def dispersed_maximum(X: np.ndarray, resp: np.ndarray) -> list[np.ndarray]:
+def dispersed_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
     """Sizes at which the score is 0, one after the other."""
     means = resp.T @ X / resp.sum(axis=0)[:, None]
     sizes = np.full(means.shape, 1e8 * np.maximum(1.0, means))
@@ -118,11 +120,60 @@ def dispersed_maximum(X: np.ndarray, resp: np.ndarray) -> list[np.ndarray]:
         w, x, m = resp[:, k] / resp[:, k].sum(), X[:, j], means[k, j]
 
         def score(r: float, w: Any = w, x: Any = x, m: Any = m) -> float:
-            return float(w @ (psi(x + r) - psi(r)) - np.log1p(m / r))
+            return float(w @ (digamma(x + r) - digamma(r)) - np.log1p(m / r))
 
         if w @ (x - m) ** 2 > m:  # Levin and Reeds 1977: else there is no zero
             sizes[k, j] = brentq(score, 1e-6, 1e6, xtol=1e-14, rtol=1e-14)
     return [sizes, means]
+
+
+def student_t_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Two columns, correlated in two components, of three to thirty degrees of freedom."""
+    k = labels(rng, n)
+    df, means = np.array([3.0, 8.0, 30.0]), np.array([[0.0, 0.0], [9.0, 4.0], [-3.0, 12.0]])
+    factors = np.array([[[1.0, 0.0], [0.6, 0.8]], [[2.0, 0.0], [-1.0, 0.5]], [[0.7, 0.0], [0.0, 1.5]]])
+    z = np.einsum("nij,nj->ni", factors[k], rng.standard_normal((n, 2)))
+    return means[k] + z / np.sqrt(rng.chisquare(df[k]) / df[k])[:, None]
+
+
+def student_t_scales(model: Any) -> np.ndarray:
+    """Scale matrices (K, d, d)."""
+    scales = np.asarray(model.scales_, float)
+    return scales if scales.ndim == 3 else scales[:, :, None] * np.eye(scales.shape[1])
+
+
+def student_t_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Multivariate t."""
+    parameters = zip(np.asarray(model.means_, float), student_t_scales(model), model.df_, strict=True)
+    return np.stack([stats.multivariate_t(m, s, float(df)).logpdf(X).reshape(-1) for m, s, df in parameters], 1)
+
+
+def student_t_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
+    """Peel and McLachlan's M-step, with the ridge, by loops over components and a root by bisection."""
+    d, means, scales, gaps = X.shape[1], [], [], []
+    for k, (mean, scale, df) in enumerate(zip(model.means_, student_t_scales(model), model.df_, strict=True)):
+        y = X - mean
+        u = (df + d) / (df + np.einsum("ni,ij,nj->n", y, np.linalg.inv(scale), y))
+        w = resp[:, k]
+        means.append((w * u) @ X / (w * u).sum())
+        y = X - means[-1]
+        full = (w * u * y.T) @ y / w.sum() + model.reg_covar * np.eye(d)
+        scales.append(full if model.covariance_type == "full" else np.diagonal(full))
+        gaps.append(w @ (np.log(u) + digamma((df + d) / 2) - np.log((df + d) / 2) - u))
+    sums = resp.sum(axis=0)
+    if model.df is not None:
+        tails = np.full(len(sums), 1 / model.df)
+    else:
+        gap = np.full(len(sums), np.sum(gaps) / sums.sum()) if model.share_df else np.array(gaps) / sums
+        roots = [brentq(lambda x, g=g: np.log(x) - digamma(x) + 1 + g, 0.5, 5e5, xtol=1e-13, rtol=1e-14) for g in gap]
+        tails = 0.5 / np.array(roots)
+    return [np.array(means), np.array(scales), tails]
+
+
+def student_t(name: str, **options: Any) -> FamilyCase:
+    """A case of Student's t."""
+    make = partial(fastem.StudentTMixture, **options)
+    return FamilyCase(name, make, student_t_rows, student_t_density, student_t_step)
 
 
 CASES = [
@@ -155,7 +206,8 @@ CASES = [
         lambda X, m: each(lambda x, mean: stats.expon.logpdf(x, scale=mean), X, m.means_),
     ),
     FamilyCase("gamma", fastem.GammaMixture, gamma_rows, gamma_density),
-    FamilyCase(
-        "negative_binomial", fastem.NegativeBinomialMixture, dispersed_rows, dispersed_density, dispersed_maximum
-    ),
+    FamilyCase("negative_binomial", fastem.NegativeBinomialMixture, dispersed_rows, dispersed_density, dispersed_step),
+    student_t("student-t"),
+    student_t("student-t-diag-shared", covariance_type="diag", share_df=True),
+    student_t("student-t-fixed", df=4.0),
 ]

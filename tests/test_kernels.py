@@ -93,19 +93,21 @@ def _exp_log(a: np.ndarray, b: np.ndarray) -> None:
         e = special.exp(simd.load(a, 0, i))
         simd.store(b, 0, i, e)
         simd.store(b, 1, i, special.log(simd.load(a, 1, i)))
+        simd.store(b, 2, i, special.rsqrt(simd.load(a, 1, i)))
 
 
 @pytest.mark.parametrize(("dtype", "least", "ulps"), [(np.float64, -708.0, 2), (np.float32, -87.0, 3)])
-def test_exp_and_log_are_right_to_the_last_bits(dtype: type, least: float, ulps: float) -> None:
+def test_exp_log_and_rsqrt_are_right_to_the_last_bits(dtype: type, least: float, ulps: float) -> None:
     a = np.zeros((2, 4096), dtype)
     a[0] = np.linspace(least, 0, 4096)
     a[1] = np.exp(np.linspace(-80, 80, 4096))
-    b = np.zeros_like(a)
+    b = np.zeros((3, 4096), dtype)
     _exp_log(a, b)
     eps = np.finfo(dtype).eps
     wanted = np.exp(a[0].astype(np.longdouble)), np.log(a[1].astype(np.longdouble))
     assert np.max(np.abs(b[0] / wanted[0] - 1)) < ulps * eps
     assert np.max(np.abs(b[1] - wanted[1]) / np.maximum(np.abs(wanted[1]), 1)) < ulps * eps
+    assert np.max(np.abs(b[2] * np.sqrt(a[1].astype(np.longdouble)) - 1)) < ulps * eps
 
 
 @numba.njit
@@ -150,18 +152,22 @@ import numpy as np
 from fastem.engine.chunks import chunk
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.families.student_t import StudentT, StudentTParams
 rng = np.random.default_rng(0)
 for d, k, n in ((1, 1, 1), (3, 5, 129), (6, 2, 257), (9, 3, 64)):
     guarded = np.full((n + 2, d), np.nan)
     guarded[1:-1] = rng.standard_normal((n, d))
     X = guarded[1:-1]
-    params = MixtureParams(np.full(k, 1 / k), GaussianParams(rng.standard_normal((k, d)), np.stack([np.eye(d)] * k)))
-    model = Mixture(Gaussian("full", 1e-6))
-    statistics = model.e_step(params, [chunk(X)])
-    rows = model.rows(params, chunk(X), "log_prob", "labels", "responsibilities")
-    assert np.isfinite(statistics.log_likelihood), (d, k, n)
-    assert np.isclose(statistics.log_likelihood, rows["log_prob"].sum()), (d, k, n)
-    assert np.allclose(rows["responsibilities"].sum(axis=1), 1)
+    gaussian = GaussianParams(rng.standard_normal((k, d)), np.stack([np.eye(d)] * k))
+    for family, components in (Gaussian(), gaussian), (StudentT(), StudentTParams(*gaussian, np.full(k, 0.1))):
+        params = MixtureParams(np.full(k, 1 / k), components)
+        model = Mixture(family)
+        statistics = model.e_step(params, [chunk(X)])
+        rows = model.rows(params, chunk(X), "log_prob", "labels", "responsibilities")
+        assert np.isfinite(statistics.log_likelihood), (d, k, n)
+        assert np.isclose(statistics.log_likelihood, rows["log_prob"].sum()), (d, k, n)
+        assert np.allclose(rows["responsibilities"].sum(axis=1), 1)
+        assert np.isclose(statistics.components.sum_w.sum(), n)
     assert np.isnan(guarded[[0, -1]]).all()
 print("whole")
 """

@@ -5,9 +5,6 @@ from fastem.kernels.jit import brick
 from fastem.kernels.mixture import SMALL
 from fastem.kernels.simd import fma, group, like, load, native, splat, sqrt, store
 
-LANE_MAJOR = 20
-"""Features up to which second moments are summed across lanes; above, down the rows of the tile (measured)."""
-
 
 @brick
 def full_log_prob(tile, prepared, out):
@@ -38,7 +35,7 @@ def full_accumulate(tile, resp, prepared, statistics, s):
         if live == 0:
             continue
         sum_w[k] += moments.lane_sum(resp, k, lanes)
-        if d <= LANE_MAJOR and 2 * live > lanes:
+        if d <= moments.LANE_MAJOR and 2 * live > lanes:
             padded = -(-d // 4) * 4
             moments.weighted_lanes(tile.columns, tile.root, prepared.means, k, lanes, tile.centred, sum_x, padded)
             moments.lane_products(tile.centred, lanes, sum_xx[k], padded)

@@ -18,6 +18,9 @@ from fastem.kernels.simd import (
     total,
 )
 
+LANE_MAJOR = 20
+"""Features up to which second moments are summed across lanes; above, down the rows of the tile (measured)."""
+
 
 @brick
 def count_live(resp, k, lanes, least):
