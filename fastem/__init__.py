@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastem.mixture import GaussianMixture
     from fastem.persistence import load
     from fastem.positive import ExponentialMixture
+    from fastem.regression import LinearRegressionMixture, LogisticRegressionMixture, PoissonRegressionMixture
     from fastem.sources import Chunks
     from fastem.user_mixture import Mixture
 
@@ -21,9 +22,12 @@ __all__ = [
     "Chunks",
     "ExponentialMixture",
     "GaussianMixture",
+    "LinearRegressionMixture",
+    "LogisticRegressionMixture",
     "Mixture",
     "MultinomialMixture",
     "PoissonMixture",
+    "PoissonRegressionMixture",
     "StepSize",
     "__version__",
     "em",
@@ -39,9 +43,12 @@ def __getattr__(name: str) -> Any:
         "Chunks": "fastem.sources",
         "ExponentialMixture": "fastem.positive",
         "GaussianMixture": "fastem.mixture",
+        "LinearRegressionMixture": "fastem.regression",
+        "LogisticRegressionMixture": "fastem.regression",
         "Mixture": "fastem.user_mixture",
         "MultinomialMixture": "fastem.discrete",
         "PoissonMixture": "fastem.discrete",
+        "PoissonRegressionMixture": "fastem.regression",
         "StepSize": "fastem.engine.stepwise",
         "em": "fastem.custom",
         "load": "fastem.persistence",

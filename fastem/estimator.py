@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem.checkpoint import Checkpoint, fingerprint
-from fastem.data import Data, opened
+from fastem.data import Data
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
 from fastem.engine.chunks import chunk
@@ -76,6 +76,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         raise NotImplementedError
 
+    def _check_algorithm(self, algorithm: str, held_out: Any = None) -> None:
+        """`ValueError` where the family cannot be fitted by it."""
+
     def _check_start(self, start: Start) -> None:
         """What is wrong, or odd, with the rows that a start is made from."""
 
@@ -103,7 +106,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             and never held in memory: a path, list of paths or glob (``.npy``, ``.csv``, Parquet, Feather,
             ``file.h5::dataset``, ``store.zarr::array``), an open dataset, a memory-mapped array, an object with
             ``shape`` and slices of rows, a callable that returns a fresh iterator of chunks, or :class:`fastem.Chunks`.
-        y : ignored
+        y : ignored, but by mixtures of regressions
         sample_weight : array-like (n,), optional
             Weight 2 counts a row twice, weight 0 leaves it out.
         algorithm : {"batch", "stepwise", "incremental"}
@@ -142,9 +145,10 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
+        self._check_algorithm(algorithm, held_out)
         callback = reporting(self)
         on_rows = getattr(callback, "on_rows", None)
-        with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
+        with self._opened(X, sample_weight, y, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from fastem.data import opened
 from fastem.engine import stepwise, tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.collapse import Collapse
@@ -54,7 +53,8 @@ class OnlineMixture:
         if first:
             self._validate_parameters()
         schedule = stepwise.Schedule(step or stepwise.StepSize())
-        with opened(self, X, sample_weight, reset=first) as data, interruptible() as interrupted:
+        self._check_algorithm("stepwise")
+        with self._opened(X, sample_weight, y, reset=first, on_rows=None) as data, interruptible() as interrupted:
             for batch in data.chunks:
                 with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     self._learn(batch, schedule, interrupted)
@@ -73,6 +73,7 @@ class OnlineMixture:
         start = Start.of(model, self.n_components, sample, interrupted)
         if not hasattr(self, "weights_"):
             check_enough_rows(len(sample.X), None, self.n_components)
+            self._check_start(start)
             given = self._apply_inits(None, start)
             state = stepwise.begin(model, self._start(start, random_state) if given is None else given)
         else:

@@ -32,8 +32,11 @@ KINDS = {
     "CategoricalMixture": "fastem.latent_class",
     "ExponentialMixture": "fastem.positive",
     "GaussianMixture": "fastem.mixture",
+    "LinearRegressionMixture": "fastem.regression",
+    "LogisticRegressionMixture": "fastem.regression",
     "MultinomialMixture": "fastem.discrete",
     "PoissonMixture": "fastem.discrete",
+    "PoissonRegressionMixture": "fastem.regression",
 }
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"

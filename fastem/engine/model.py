@@ -44,6 +44,7 @@ class Mixture:
     def __init__(self, family: Any, n_jobs: int | None = None):
         self.family, self.n_jobs = family, n_jobs
         self.compiled = hasattr(family, "bricks")
+        self.halvings = int(getattr(family, "halvings", 0))
         self._known: tuple[Any, float] = (None, 0.0)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:

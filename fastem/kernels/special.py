@@ -30,7 +30,7 @@ _BIAS = {64: 1023, 32: 127}
 
 
 def exp(v):
-    """e**v for v <= 0; lanes under -708 (-87 in float32) give the value there."""
+    """e**v for v up to 709 (88 in float32); lanes under -708 (-87 in float32) give the value there."""
     least = v.dtype.type(_EXP_LEAST[v.dtype.itemsize * 8])
     return np.exp(np.maximum(v, least))
 
