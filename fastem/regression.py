@@ -120,7 +120,7 @@ class _GeneralizedMixture(RegressionMixture):
         super()._check_algorithm(algorithm, held_out)
         if algorithm != "batch":
             raise ValueError(
-                f"algorithm {algorithm!r} (or partial_fit) is asked of a {type(self).__name__}, whose sums of one batch "
+                f"algorithm {algorithm!r} (or partial_fit) is asked of a {type(self).__name__}, whose sums of a batch "
                 "say nothing about other parameters: fit with algorithm='batch', which reads sources in chunks too"
             )
 

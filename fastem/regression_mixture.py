@@ -1,7 +1,6 @@
 """What the mixtures of regressions share: X and y as one table, starting lines, predictions."""
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ class RegressionMixture(FamilyMixture):
         names, p = [str(name) for name in getattr(self, "feature_names_in_", [])], self.n_features_in_
         if isinstance(given, str) and given in names:
             return names.index(given)
-        if isinstance(given, Integral) and not isinstance(given, bool) and 0 <= given < p:
+        if isinstance(given, int | np.integer) and not isinstance(given, bool) and 0 <= given < p:
             return int(given)
         raise ValueError(
             f"{self.size_name} is {given!r}; a column of X is wanted: one of 0 to {p - 1}"
@@ -150,7 +149,7 @@ class RegressionMixture(FamilyMixture):
         m = np.ones((len(X), 1)) if size is None else X[:, [size]]
         return family.mean((X - centre) @ params.coef.T + params.levels, m)
 
-    def predict(self, X):
+    def predict(self, X):  # type: ignore[override]
         """Mean of y under the mixture, (n,), for rows X (n, p) in memory; of trials, the expected successes."""
         return self.predict_components(X) @ np.asarray(self.weights_, float)
 
@@ -158,36 +157,36 @@ class RegressionMixture(FamilyMixture):
         """Most probable component of each row, (n,), or `out`; see :meth:`GaussianMixture.predict`."""
         return super().predict(Labelled(X, y), out)
 
-    def fit_predict(self, X, y, sample_weight=None):
+    def fit_predict(self, X, y, sample_weight=None):  # type: ignore[override]
         """Fit, then the most probable component of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict_labels(X, y)
 
-    def predict_proba(self, X, y, out=None):
+    def predict_proba(self, X, y, out=None):  # type: ignore[override]
         """Probability of each component given x and y, (n, K), or `out`."""
         return super().predict_proba(Labelled(X, y), out)
 
-    def score_samples(self, X, y, out=None):
-        """log p(y | x) of each row in nats, (n,), or `out`."""
+    def score_samples(self, X, y, out=None):  # type: ignore[override]
+        """Log p(y | x) of each row in nats, (n,), or `out`."""
         return super().score_samples(Labelled(X, y), out)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None):  # type: ignore[override]
         """Mean of log p(y | x), in nats per unit weight; not R^2."""
         return super().score(Labelled(X, y), sample_weight=sample_weight)
 
-    def bic(self, X, y, sample_weight=None):
+    def bic(self, X, y, sample_weight=None):  # type: ignore[override]
         """Bayesian information criterion, -2 log L + p log n; the lower the better."""
         return super().bic(Labelled(X, y), sample_weight)
 
-    def aic(self, X, y, sample_weight=None):
+    def aic(self, X, y, sample_weight=None):  # type: ignore[override]
         """Akaike information criterion, -2 log L + 2 p; the lower the better."""
         return super().aic(Labelled(X, y), sample_weight)
 
-    def icl(self, X, y, sample_weight=None):
+    def icl(self, X, y, sample_weight=None):  # type: ignore[override]
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities; lower is better."""
         return super().icl(Labelled(X, y), sample_weight)
 
-    def sample(self, X, random_state=None):
-        """y drawn for each row of X (n, p), and the component that it came from.
+    def sample(self, X, random_state=None):  # type: ignore[override]
+        """Y drawn for each row of X (n, p), and the component that it came from.
 
         Parameters
         ----------

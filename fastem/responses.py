@@ -1,6 +1,5 @@
 """Features and a response as one table, whose last column is the response: what mixtures of regressions read."""
 
-import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,7 +53,7 @@ def opened_with_response(
 
 
 def check_response(y: Any, n: int, dtype: np.dtype) -> np.ndarray:
-    """y (n,) as finite numbers of the dtype of X."""
+    """Y (n,) as finite numbers of the dtype of X."""
     if y is None or isinstance(y, str):
         raise ValueError(
             f"y is {y!r}; one number for each row of X is wanted. Give an array (n,): fit(X, y). Of a source that is "
@@ -88,6 +87,7 @@ def response_last(X: Any, y: Any) -> Any:
             f"y is {type(y).__name__}, and X a source that is read in chunks; the name or number of the source's "
             "column with the response is wanted: fit(source, y='name')"
         )
+    y = y if isinstance(y, str) else int(y)
     chosen = X if isinstance(X, Chunks) else Chunks(X)
     if isinstance(chosen.columns, list | tuple):
         return replace(chosen, columns=[column for column in chosen.columns if column != y] + [y])
@@ -102,7 +102,8 @@ def response_last(X: Any, y: Any) -> Any:
         (name,) = response.feature_names
         return replace(chosen, columns=[other for other in header.feature_names if other != name] + [name])
     width = header.n_features + (chosen.weights is not None)
-    taken = {range(width)[operator.index(y)], *([] if chosen.weights is None else [range(width)[chosen.weights]])}
+    # Columns without names: y and the weights are numbers, or there would have been no such column.
+    taken = {range(width)[int(j)] for j in (y, chosen.weights) if j is not None}
     return replace(chosen, columns=[j for j in range(width) if j not in taken] + [y])
 
 

@@ -20,7 +20,7 @@ def starting_lines(init_params: str, start: Start, random_state: np.random.Rando
 def _candidates(start: Start, rng: np.random.Generator) -> Iterator[MixtureParams]:
     """Sets of K lines: the rows of half of them are drawn far from the lines so far, as in k-means++."""
     work = start.T.size * start.k
-    runners = int(np.clip(4_000_000 // work, RUNNERS, 8 * RUNNERS))
+    runners = int(np.clip(4_000_000 // work, RUNNERS, 4 * RUNNERS))
     for r in range(runners):
         yield start.floored(_lines(start, rng, far=r % 2 == 0))
 

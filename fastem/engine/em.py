@@ -46,8 +46,8 @@ def fit_em(
     was moved, after which the gains so far predict nothing. ``keep(position)`` is called after every iteration; from
     that position and a monitor in the same state the fit goes on as if it had never stopped.
 
-    A step that lowered the log-likelihood is halved up to ``model.halvings`` times: for M-steps that go uphill at first,
-    but may go too far.
+    A step that lowered the log-likelihood is halved up to ``model.halvings`` times: for M-steps that go uphill, but
+    may go too far.
     """
     params, before, may_fall, plain = begin
     before = params if before is None else before

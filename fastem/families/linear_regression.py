@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families.base import Scale
-from fastem.families.regression import RegressionFamily, RegressionPrepared, RegressionStatistics
+from fastem.families.regression import EPS, RegressionFamily, RegressionPrepared, RegressionStatistics
 from fastem.kernels import regression as kernels
 
 
@@ -35,7 +35,7 @@ class LinearRegression(RegressionFamily):
     halvings = 0
     log_prob, accumulate = kernels.linear_log_prob, kernels.linear_accumulate
 
-    def __init__(self, fit_intercept=True, reg_covar=1e-6, share_variance=False, eps=np.finfo(float).eps):
+    def __init__(self, fit_intercept=True, reg_covar=1e-6, share_variance=False, eps=EPS):
         super().__init__(fit_intercept, None, eps)
         self.reg_covar, self.share_variance = float(reg_covar), bool(share_variance)
 
@@ -73,7 +73,9 @@ class LinearRegression(RegressionFamily):
         """1 / s and -log(2 pi s^2) / 2."""
         variances = params.variances
         if not (np.isfinite(variances) & (variances > 0)).all():
-            raise ValueError(f"variances are as low as {variances.min():.3g}; positive ones are wanted. Start elsewhere")
+            raise ValueError(
+                f"variances are as low as {variances.min():.3g}; positive ones are wanted. Start elsewhere"
+            )
         return np.stack([1.0 / np.sqrt(variances), -0.5 * np.log(2 * np.pi * variances)])
 
     def unpad(self, statistics: RegressionStatistics, params, prepared: RegressionPrepared) -> RegressionStatistics:

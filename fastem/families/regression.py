@@ -25,6 +25,8 @@ from fastem.families.base import Scale
 from fastem.families.linear import up_to
 from fastem.kernels.simd import NATIVE_OF
 
+EPS = float(np.finfo(float).eps)
+
 ALIKE = 0.02
 """Divergence from the heaviest component under which components have not parted yet."""
 
@@ -79,7 +81,7 @@ class RegressionFamily:
     log_prob: Callable
     accumulate: Callable
 
-    def __init__(self, fit_intercept: bool = True, size: int | None = None, eps: float = np.finfo(float).eps):
+    def __init__(self, fit_intercept: bool = True, size: int | None = None, eps: float = EPS):
         self.fit_intercept, self.size, self.eps = bool(fit_intercept), size, float(eps)
         self.centre = np.zeros(0)
         self.scale: Scale | None = None
@@ -105,6 +107,10 @@ class RegressionFamily:
     def make(self, coef: np.ndarray, levels: np.ndarray, variances: np.ndarray) -> Any:
         """Params; `variances` are those of the link of y, which some families do not have."""
         return RegressionParams(coef, levels)
+
+    def draw(self, mean: np.ndarray, m: np.ndarray, labels: np.ndarray, params: Any, rng: np.random.Generator) -> Any:
+        """y (n,) of rows with these means and sizes, of the components `labels`."""
+        raise NotImplementedError
 
     def information(self, params: Any) -> np.ndarray:
         """About the Fisher information of eta in a row of each component (K,), for `alike`."""
