@@ -37,7 +37,7 @@ def _lines(start: Start, rng: np.random.Generator, far: bool) -> MixtureParams:
         odds = weight * (nearest if far and c else 1.0)
         total = odds.sum()
         odds = odds / total if np.isfinite(total) and total > 0 else weight / weight.sum()
-        rows = rng.choice(n, min(d + 1, int((odds > 0).sum())), replace=False, p=odds)
+        rows = rng.choice(n, min(family.start_rows * (d + 1), int((odds > 0).sum())), replace=False, p=odds)
         chosen[rows, c] = weight[rows]
         coef, levels, _ = family.least_squares(T, chosen[:, [c]])
         nearest = np.minimum(nearest, (linked - x @ coef[0] - levels[0]) ** 2)

@@ -32,7 +32,7 @@ class LinearRegressionParams(NamedTuple):
 class LinearRegression(RegressionFamily):
     """The family of linear regressions; `share_variance` for one variance in all components."""
 
-    halvings = 0
+    halvings, start_rows = 0, 1
     log_prob, accumulate = kernels.linear_log_prob, kernels.linear_accumulate
 
     def __init__(self, fit_intercept=True, reg_covar=1e-6, share_variance=False, eps=EPS):

@@ -32,8 +32,8 @@ class PoissonRegression(RegressionFamily):
         return m * np.exp(np.minimum(eta, kernels.HIGHEST))
 
     def information(self, params: RegressionParams) -> np.ndarray:
-        """The rate at the centre."""
-        return np.exp(np.minimum(params.levels, kernels.HIGHEST))
+        """The rate at the centre, or 1 if that is more: elsewhere it may be much higher."""
+        return np.exp(np.clip(params.levels, 0.0, kernels.HIGHEST))
 
     def base(self, X: np.ndarray) -> np.ndarray:
         """y log m - log y!."""

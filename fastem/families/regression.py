@@ -78,6 +78,9 @@ class RegressionFamily:
     halvings = 30
     """How often the engine may halve an M-step that lowered the log-likelihood."""
 
+    start_rows = 4
+    """Rows that a line is drawn through at the start, in units of its coefficients: counts and successes say little."""
+
     log_prob: Callable
     accumulate: Callable
 

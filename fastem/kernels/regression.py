@@ -48,6 +48,14 @@ def rate(eta, columns):
 
 
 @brick
+def root_of(tile, k, b):
+    """root[k], and 0 where nothing of the row would show in a sum: products of denormal numbers are slow."""
+    w = load(tile.root, k, b)
+    least = sqrt(like(w, tile.least[0])) * like(w, 1e-14 if tile.root.itemsize == 8 else 1.0)
+    return maximum(w - least, like(w, 0.0))
+
+
+@brick
 def moments_of(tile, statistics, s, k, d):
     """Moments about 0 of the design of component k, with the weights root_weight^2.
 
@@ -95,7 +103,7 @@ def linear_accumulate(tile, resp, prepared, statistics, s):
             continue
         statistics.sum_w[s, k] += moments.lane_sum(resp, k, lanes)
         for b in range(0, lanes, group(resp)):
-            w = load(tile.root, k, b)
+            w = root_of(tile, k, b)
             store(tile.root_weight, 0, b, w)
             residual = load(tile.columns, d - 1, b) - predictor(tile.columns, prepared, k, b)
             store(tile.centred, d - 1, b, w * residual)
@@ -107,7 +115,7 @@ def working_row(tile, k, b, d, information, residual):
     """Fill root_weight and the last row of `centred` from the row's Fisher information and residual y - mean."""
     least = LEAST if tile.root.itemsize == 8 else LEAST_SINGLE
     v = sqrt(maximum(information, like(information, least)))
-    w = load(tile.root, k, b)
+    w = root_of(tile, k, b)
     store(tile.root_weight, 0, b, w * v)
     store(tile.centred, d - 1, b, w * residual / v)
 
