@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastem.negative_binomial import NegativeBinomialMixture
     from fastem.persistence import load
     from fastem.positive import ExponentialMixture, GammaMixture
+    from fastem.regression import LinearRegressionMixture, LogisticRegressionMixture, PoissonRegressionMixture
     from fastem.selection import select
     from fastem.sources import Chunks
     from fastem.user_mixture import Mixture
@@ -25,10 +26,13 @@ __all__ = [
     "ExponentialMixture",
     "GammaMixture",
     "GaussianMixture",
+    "LinearRegressionMixture",
+    "LogisticRegressionMixture",
     "Mixture",
     "MultinomialMixture",
     "NegativeBinomialMixture",
     "PoissonMixture",
+    "PoissonRegressionMixture",
     "StepSize",
     "StudentTMixture",
     "__version__",
@@ -47,10 +51,13 @@ def __getattr__(name: str) -> Any:
         "ExponentialMixture": "fastem.positive",
         "GammaMixture": "fastem.positive",
         "GaussianMixture": "fastem.mixture",
+        "LinearRegressionMixture": "fastem.regression",
+        "LogisticRegressionMixture": "fastem.regression",
         "Mixture": "fastem.user_mixture",
         "MultinomialMixture": "fastem.discrete",
         "NegativeBinomialMixture": "fastem.negative_binomial",
         "PoissonMixture": "fastem.discrete",
+        "PoissonRegressionMixture": "fastem.regression",
         "StepSize": "fastem.engine.stepwise",
         "StudentTMixture": "fastem.heavy_tails",
         "em": "fastem.custom",

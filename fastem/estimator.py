@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem.checkpoint import Checkpoint, fingerprint
-from fastem.data import Data, opened
+from fastem.data import Data
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
 from fastem.engine.chunks import chunk
@@ -79,7 +79,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         raise NotImplementedError
 
-    def _check_algorithm(self, algorithm: str) -> None:
+    def _check_algorithm(self, algorithm: str, held_out: Any = None) -> None:
+        """`ValueError` where the family cannot be fitted by it."""
         if algorithm not in self._algorithms:
             raise ValueError(
                 f"{type(self).__name__} has no algorithm={algorithm!r}: its sums cannot be kept while the parameters "
@@ -115,7 +116,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             and never held in memory: a path, list of paths or glob (``.npy``, ``.csv``, Parquet, Feather,
             ``file.h5::dataset``, ``store.zarr::array``), an open dataset, a memory-mapped array, an object with
             ``shape`` and slices of rows, a callable that returns a fresh iterator of chunks, or :class:`fastem.Chunks`.
-        y : ignored
+        y : ignored, but by mixtures of regressions
         sample_weight : array-like (n,), optional
             Weight 2 counts a row twice, weight 0 leaves it out.
         algorithm : {"batch", "stepwise", "incremental"}
@@ -159,12 +160,12 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
-        self._check_algorithm(algorithm)
+        self._check_algorithm(algorithm, held_out)
         if algorithm != "batch" and (labels is not None or fixed):
             raise ValueError(f"labels and fixed are for algorithm='batch', and it is {algorithm!r}: choose 'batch'")
         callback = reporting(self)
         on_rows = getattr(callback, "on_rows", None)
-        with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
+        with self._opened(X, sample_weight, y, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -254,7 +255,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     def _model(self, data: Data, plan: Plan) -> tuple[Data, Mixture]:
         """The mixture, and the rows of which it has to find the components."""
-        fixed = check_fixed(self, plan.fixed, ("weights", *self._fields))
+        fixed = check_fixed(self, plan.fixed, ("weights", *self._holdable))
         family = self._family(data.dtype)
         if plan.labels is None:
             return data, Mixture(family, self.n_jobs, fixed)

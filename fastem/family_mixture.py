@@ -60,12 +60,17 @@ class FamilyMixture(MixtureEstimator):
     def _fields(self) -> tuple[str, ...]:
         return self.params_type._fields
 
+    @property
+    def _holdable(self) -> tuple[str, ...]:
+        """Names that `fixed` may hold beside "weights"."""
+        return self._fields if len(self._fields) == 1 else ()
+
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
         check_numbers(self, Real, {"prior": 0})
 
     def _check_start(self, start: Start) -> None:
-        start.model.family.prior_mean = start.scale.mean
+        start.model.family.prior_mean = self.prior_mean_ = start.scale.mean
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         weights = None if self.weights_init is None else check_weights_init(self.weights_init, start.k)

@@ -201,6 +201,10 @@ max_time, on_collapse, accelerate
             raise ValueError(f"params_init['df'] is {df}; {k} times {wanted} in shape ({k},) is wanted")
         return family.settled(1.0 / df)
 
+    @property
+    def _holdable(self) -> tuple[str, ...]:
+        return "means", "scales"
+
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
         """The better of two races: on the sample, and on its rows that lie far outside the quartiles of no column.
 

@@ -172,7 +172,7 @@ class GaussianMixture(MixtureEstimator):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     @property
-    def _fields(self) -> tuple[str, ...]:
+    def _holdable(self) -> tuple[str, ...]:
         return GaussianParams._fields
 
     def _family(self, dtype: Any = np.float64) -> Gaussian:

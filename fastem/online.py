@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from fastem.data import opened
 from fastem.engine import stepwise, tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.collapse import Collapse
@@ -50,12 +49,12 @@ class OnlineMixture:
             If the rows are not what they should be, or the first batch has fewer rows than components.
         """
         check_plan("stepwise", None, step, None, False)
-        self._check_algorithm("stepwise")
         first = not hasattr(self, "weights_")
         if first:
             self._validate_parameters()
         schedule = stepwise.Schedule(step or stepwise.StepSize())
-        with opened(self, X, sample_weight, reset=first) as data, interruptible() as interrupted:
+        self._check_algorithm("stepwise")
+        with self._opened(X, sample_weight, y, reset=first, on_rows=None) as data, interruptible() as interrupted:
             for batch in data.chunks:
                 with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     self._learn(batch, schedule, interrupted)
@@ -74,9 +73,12 @@ class OnlineMixture:
         start = Start.of(model, self.n_components, sample, interrupted)
         if not hasattr(self, "weights_"):
             check_enough_rows(len(sample.X), None, self.n_components)
+            self._check_start(start)
             given = self._apply_inits(None, start)
             state = stepwise.begin(model, self._start(start, random_state) if given is None else given)
         else:
+            if hasattr(self, "prior_mean_"):
+                model.family.prior_mean = self.prior_mean_  # of the first batch, or of the fit
             state = self._online_state(model, batch)
         collapse = Collapse(self.on_collapse, sample, start.scale, rng)
         after = stepwise.stepwise_step(model, state, batch, schedule, collapse.bind(model))

@@ -33,10 +33,13 @@ KINDS = {
     "ExponentialMixture": "fastem.positive",
     "GammaMixture": "fastem.positive",
     "GaussianMixture": "fastem.mixture",
+    "LinearRegressionMixture": "fastem.regression",
+    "LogisticRegressionMixture": "fastem.regression",
     "MultinomialMixture": "fastem.discrete",
     "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
     "StudentTMixture": "fastem.heavy_tails",
+    "PoissonRegressionMixture": "fastem.regression",
 }
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"

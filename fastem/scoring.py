@@ -42,9 +42,9 @@ class FittedMixture:
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         """`RowError` where the family has no density for a value; the Gaussian has one for all."""
 
-    def _opened(self, X: Any, sample_weight: Any = None) -> Any:
-        on_rows = getattr(getattr(self, "callback", None), "on_rows", None)
-        return opened(self, X, sample_weight, reset=False, on_rows=on_rows)
+    def _opened(self, X: Any, sample_weight: Any = None, y: Any = None, *, reset: bool = False, **options: Any) -> Any:
+        options = options or {"on_rows": getattr(getattr(self, "callback", None), "on_rows", None)}
+        return opened(self, X, sample_weight, reset=reset, **options)
 
     def _rows(self, X: Any, wanted: str, out: Any, column: str) -> Any:
         """What is `wanted` of each row, as an array, or written to `out` chunk by chunk."""

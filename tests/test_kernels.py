@@ -96,10 +96,11 @@ def _exp_log(a: np.ndarray, b: np.ndarray) -> None:
         simd.store(b, 2, i, special.rsqrt(simd.load(a, 1, i)))
 
 
-@pytest.mark.parametrize(("dtype", "least", "ulps"), [(np.float64, -708.0, 2), (np.float32, -87.0, 3)])
-def test_exp_log_and_rsqrt_are_right_to_the_last_bits(dtype: type, least: float, ulps: float) -> None:
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize(("dtype", "most", "ulps"), [(np.float64, 708.0, 2), (np.float32, 87.0, 3)])
+def test_exp_log_and_rsqrt_are_right_to_the_last_bits(dtype: type, most: float, ulps: float, sign: float) -> None:
     a = np.zeros((2, 4096), dtype)
-    a[0] = np.linspace(least, 0, 4096)
+    a[0] = np.linspace(sign * most, 0, 4096)
     a[1] = np.exp(np.linspace(-80, 80, 4096))
     b = np.zeros((3, 4096), dtype)
     _exp_log(a, b)

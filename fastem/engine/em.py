@@ -45,10 +45,14 @@ def fit_em(
     ``repair(params, statistics, n_iter, converged)`` gives parameters whose components have a density, and whether one
     was moved, after which the gains so far predict nothing. ``keep(position)`` is called after every iteration; from
     that position and a monitor in the same state the fit goes on as if it had never stopped.
+
+    A step that lowered the log-likelihood is halved up to ``model.halvings`` times: for M-steps that go uphill, but
+    may go too far.
     """
     params, before, may_fall, plain = begin
     before = params if before is None else before
     monitor.begin()
+    halvings = 0
     while monitor.stop_reason is None:
         try:
             statistics = model.e_step(params, chunks)
@@ -67,6 +71,10 @@ def fit_em(
                 params, plain = plain, None
                 continue
             monitor.forget_gains()  # of a leap nothing can be predicted
+        if halvings < getattr(model, "halvings", 0) and monitor.fell(log_likelihood, statistics.weight):
+            params, halvings = tree.blend(before, params, 0.5), halvings + 1
+            continue
+        halvings = 0
         after = model.m_step(statistics, params)
         if not monitor.observe(log_likelihood, statistics.weight, params, may_fall):
             return before

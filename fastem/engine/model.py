@@ -47,6 +47,7 @@ class Mixture:
     def __init__(self, family: Any, n_jobs: int | None = None, fixed: frozenset[str] = frozenset()):
         self.family, self.n_jobs, self.fixed = family, n_jobs, fixed
         self.compiled = hasattr(family, "bricks")
+        self.halvings = int(getattr(family, "halvings", 0))
         self._known: tuple[Any, float] = (None, 0.0)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:

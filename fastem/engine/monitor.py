@@ -108,6 +108,10 @@ class ConvergenceMonitor:
         last = self.history[-1][0] / weight if self.history else -np.inf
         return bool(np.isfinite(log_likelihood) and log_likelihood / weight >= last - self.noise * (1 + abs(last)))
 
+    def fell(self, log_likelihood: float, weight: float) -> bool:
+        """Whether it is lower than that of the last iteration, from which nothing but an M-step led here."""
+        return bool(self._gains) and not self.rises(log_likelihood, weight)
+
     def last_gain(self) -> tuple[float, float]:
         """What the last iteration gained per unit weight, and the size of a gain that is rounding."""
         last = self.history[-1][0] / self.weight

@@ -9,6 +9,9 @@ the K components, and five verbs:
 - ``Statistics``: additive sums over rows, float64, each with a further leading axis over the slots of a parallel loop.
   One of them is ``sum_w`` (K,), the sums of the responsibilities.
 
+A family whose M-step may be too long, and lower the log-likelihood, has an attribute ``halvings``: how often `fit_em`
+may go half the way back before it calls that the end.
+
 Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fastem.engine.incremental`) ask for them,
 since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
 ``expected_log_prob`` and ``expected_statistics``.

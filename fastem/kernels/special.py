@@ -31,7 +31,7 @@ _RSQRT = {64: 0x5FE6EB50C7B537A9, 32: 0x5F3759DF}
 
 
 def exp(v):
-    """e**v for v <= 0; lanes under -708 (-87 in float32) give the value there."""
+    """e**v for v up to 709 (88 in float32); lanes under -708 (-87 in float32) give the value there."""
     least = v.dtype.type(_EXP_LEAST[v.dtype.itemsize * 8])
     return np.exp(np.maximum(v, least))
 

@@ -1,0 +1,46 @@
+r"""Logistic regression components: y successes of m trials.
+
+Density
+    log p(y | x, k) = y eta_k - m log(1 + exp(eta_k)) + log C(m, y); m is 1, or a column.
+Statistics
+    Those of `regression` with v = m p (1 - p) and v z = y - m p, p = 1 / (1 + exp(-eta)).
+M-step
+    A Newton step.
+
+Follmann and Lambert (1989), Generalizing logistic regression by nonparametric mixing, JASA 84.
+"""
+
+import numpy as np
+from scipy.special import expit, gammaln
+
+from fastem.families.regression import RegressionFamily, RegressionParams
+from fastem.kernels import regression as kernels
+
+
+class LogisticRegression(RegressionFamily):
+    """The family of successes whose log-odds are linear in the features."""
+
+    log_prob, accumulate = kernels.logistic_log_prob, kernels.logistic_accumulate
+
+    def link(self, y: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """The log-odds, half a success and half a failure up."""
+        return np.log((y + 0.5) / (m - y + 0.5))
+
+    def mean(self, eta: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """The trials times the probability."""
+        return m * expit(eta)
+
+    def information(self, params: RegressionParams) -> np.ndarray:
+        """The most of one trial: at the centre it may be next to nothing."""
+        return np.full(len(params.levels), 0.25)
+
+    def base(self, X: np.ndarray) -> np.ndarray | None:
+        """log C(m, y)."""
+        if self.size is None:
+            return None
+        y, m = self.statistic(X[:, -1]), self.statistic(X[:, self.size])
+        return gammaln(m + 1) - gammaln(y + 1) - gammaln(m - y + 1)
+
+    def draw(self, mean: np.ndarray, m: np.ndarray, labels: np.ndarray, params, rng: np.random.Generator) -> np.ndarray:
+        """y of rows with these means."""
+        return rng.binomial(m.astype(np.int64), np.clip(mean / m, 0.0, 1.0)).astype(float)
