@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fastem.custom import em
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
+    from fastem.factor_analyzer import FactorAnalyzerMixture
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
     from fastem.persistence import load
@@ -20,6 +21,7 @@ __all__ = [
     "CategoricalMixture",
     "Chunks",
     "ExponentialMixture",
+    "FactorAnalyzerMixture",
     "GaussianMixture",
     "Mixture",
     "MultinomialMixture",
@@ -38,6 +40,7 @@ def __getattr__(name: str) -> Any:
         "CategoricalMixture": "fastem.latent_class",
         "Chunks": "fastem.sources",
         "ExponentialMixture": "fastem.positive",
+        "FactorAnalyzerMixture": "fastem.factor_analyzer",
         "GaussianMixture": "fastem.mixture",
         "Mixture": "fastem.user_mixture",
         "MultinomialMixture": "fastem.discrete",

@@ -20,11 +20,12 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
-from fastem.fitting import Fitting, Outcome, Plan, batch_size
+from fastem.fitting import ALGORITHMS, Fitting, Outcome, Plan, batch_size
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params
 from fastem.validation import (
+    check_algorithm,
     check_choice,
     check_data,
     check_enough_rows,
@@ -53,6 +54,9 @@ FREE = {
 
 class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
+
+    _algorithms: tuple[str, ...] = ALGORITHMS
+    """Those that its family has the verbs for."""
 
     def _validate_parameters(self) -> None:
         """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""
@@ -142,6 +146,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
+        check_algorithm(self, algorithm, self._algorithms)
         callback = reporting(self)
         on_rows = getattr(callback, "on_rows", None)
         with opened(self, X, sample_weight, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:

@@ -15,7 +15,7 @@ from fastem.engine.model import Mixture
 from fastem.engine.monitor import HISTORY
 from fastem.engine.threads import one_library_thread
 from fastem.starts import Start, sample_size
-from fastem.validation import check_enough_rows, check_plan, check_seed
+from fastem.validation import check_algorithm, check_enough_rows, check_plan, check_seed
 
 
 class OnlineMixture:
@@ -47,9 +47,11 @@ class OnlineMixture:
         Raises
         ------
         ValueError
-            If the rows are not what they should be, or the first batch has fewer rows than components.
+            If the rows are not what they should be, the first batch has fewer rows than components, or the family has
+            no sums that could be kept while its parameters move on.
         """
         check_plan("stepwise", None, step, None, False)
+        check_algorithm(self, "stepwise", self._algorithms)
         first = not hasattr(self, "weights_")
         if first:
             self._validate_parameters()

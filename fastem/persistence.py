@@ -31,6 +31,7 @@ KINDS = {
     "BernoulliMixture": "fastem.discrete",
     "CategoricalMixture": "fastem.latent_class",
     "ExponentialMixture": "fastem.positive",
+    "FactorAnalyzerMixture": "fastem.factor_analyzer",
     "GaussianMixture": "fastem.mixture",
     "MultinomialMixture": "fastem.discrete",
     "PoissonMixture": "fastem.discrete",
