@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,17 @@ K = 3
 
 
 class FamilyCase(NamedTuple):
-    """`density(X, model)` is log p(x_i | k) (n, K) from the fitted attributes, by SciPy."""
+    """`density(X, model)` is log p(x_i | k) (n, K) from the fitted attributes, by SciPy.
+
+    `step(X, resp, model)` are the family's Params after an M-step from weighted responsibilities, by NumPy; None for
+    those that are functions of the mean of a statistic, and have a prior.
+    """
 
     name: str
     make: Callable[..., Any]
     rows: Callable[[np.random.Generator, int], np.ndarray]
     density: Callable[[np.ndarray, Any], np.ndarray]
+    step: Callable[[np.ndarray, np.ndarray, Any], list[np.ndarray]] | None = None
 
 
 def labels(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -76,6 +82,37 @@ def exponential_rows(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.exponential(np.array([[1.0, 10.0], [8.0, 0.5], [30.0, 30.0]])[labels(rng, n)])
 
 
+def factor_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Five columns that covary through two factors."""
+    k, shape = labels(rng, n), np.random.default_rng(7)
+    means, loadings = 4 * shape.standard_normal((K, 5)), shape.standard_normal((K, 5, 2))
+    factors = np.einsum("njf,nf->nj", loadings[k], rng.standard_normal((n, 2)))
+    return means[k] + factors + np.sqrt(shape.uniform(0.3, 1.5, (K, 5)))[k] * rng.standard_normal((n, 5))
+
+
+def factor_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Gaussians of covariance L L^T + diag psi."""
+    L, psi = np.asarray(model.loadings_, float), np.asarray(model.noise_variances_, float)
+    parameters = zip(np.asarray(model.means_, float), L, psi, strict=True)
+    return np.stack([stats.multivariate_normal(m, a @ a.T + np.diag(p)).logpdf(X) for m, a, p in parameters], 1)
+
+
+def factor_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
+    """Ghahramani and Hinton's M-step: rows regressed on the expected factors and 1, with full inverses."""
+    after = []
+    for r, mean, L, psi in zip(resp.T, model.means_, model.loadings_, model.noise_variances_, strict=True):
+        y, m = X - mean, L.shape[1]
+        B = L.T @ np.linalg.inv(L @ L.T + np.diag(psi))
+        f = np.column_stack([y @ B.T, np.ones(len(X))])
+        square = (r[:, None] * f).T @ f
+        square[:m, :m] += r.sum() * (np.eye(m) - B @ L)
+        cross = (r[:, None] * y).T @ f
+        both = cross @ np.linalg.inv(square)
+        noise = (r @ y**2 - (both * cross).sum(axis=1)) / r.sum()
+        after.append((mean + both[:, m], both[:, :m], np.maximum(noise, model.reg_covar)))
+    return [np.array(leaf) for leaf in zip(*after, strict=True)]
+
+
 CASES = [
     FamilyCase(
         "bernoulli",
@@ -105,4 +142,5 @@ CASES = [
         exponential_rows,
         lambda X, m: each(lambda x, mean: stats.expon.logpdf(x, scale=mean), X, m.means_),
     ),
+    FamilyCase("factors", partial(fastem.FactorAnalyzerMixture, n_factors=2), factor_rows, factor_density, factor_step),
 ]

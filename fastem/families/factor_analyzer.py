@@ -40,6 +40,9 @@ FLOOR = 1e-10
 ALIKE = 0.5
 """Divergence under which components have not parted yet, as for the Gaussian."""
 
+RESOLVED = 64.0
+"""Least deviation of the noise in units of the rounding of the factors' part, from which it is told by a difference."""
+
 PINNED = 2.0
 """Deviation, in units of the rounding of its mean, below which a column does not vary."""
 
@@ -117,7 +120,7 @@ class FactorAnalyzer:
     def m_step(self, statistics: FactorStatistics, params: FactorParams) -> FactorParams:
         """The maximum of the expected log-likelihood; a component without any row keeps its parameters."""
         after = regression(statistics, params)
-        least = np.maximum(self.reg_covar, 8 * self.eps * (after.loadings**2).sum(axis=2))
+        least = np.maximum(self.reg_covar, (RESOLVED * self.eps) ** 2 * (after.loadings**2).sum(axis=2))
         after = after._replace(noise_variances=np.maximum(after.noise_variances, least))
         empty = statistics.sum_w <= 0
         for new, old in zip(after, params, strict=True):
@@ -133,13 +136,13 @@ class FactorAnalyzer:
         return 0.0
 
     def rounding(self, params: FactorParams, weights: np.ndarray) -> float:
-        """Nats a row that rounding may hide or feign; as `covariance.rounding`, whitened by the noise at most."""
+        """Nats a row that rounding may hide or feign: of rows held with the precision eps and divided by the noise."""
         deviations = np.sqrt(variances(params))
         sizes = np.abs(params.means - params.means[np.argmax(weights)]) + deviations
         errors = self.eps * np.linalg.norm(sizes / np.sqrt(params.noise_variances), axis=1)
         loose = (deviations**2 * Core.of(params).precisions()).sum(axis=1)
         d = params.means.shape[1]
-        nats = np.sqrt(d) * errors + errors**2 + (self.eps * loose) ** 2 + np.finfo(float).eps * loose
+        nats = np.sqrt(d) * errors + errors**2 + np.finfo(float).eps * loose
         return float(weights @ nats)
 
     def collapsed(self, params: FactorParams, statistics: FactorStatistics) -> np.ndarray:
@@ -154,7 +157,7 @@ class FactorAnalyzer:
         """
         finite = np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in params], axis=0)
         size, noise = variances(params), params.noise_variances
-        bare = (noise <= 16 * self.eps * size).sum(axis=1) > params.loadings.shape[2]
+        bare = (noise <= 2 * (RESOLVED * self.eps) ** 2 * size).sum(axis=1) > params.loadings.shape[2]
         pinned = (size < (PINNED * self.eps * params.means) ** 2).any(axis=1)
         return ~finite | (noise <= np.finfo(float).tiny).any(axis=1) | bare | pinned
 
@@ -178,7 +181,8 @@ class FactorAnalyzer:
         loadings, noise = params.loadings.copy(), params.noise_variances.copy()
         loadings[mask] = np.where(np.isfinite(loadings[mask]), loadings[mask], 0.0)
         noise[mask] = np.where(np.isfinite(noise[mask]), noise[mask], 0.0)
-        least = np.maximum(FLOOR * scale.deviation**2, self.reg_covar) + 64 * self.eps * (loadings**2).sum(axis=2)
+        least = np.maximum(FLOOR * scale.deviation**2, self.reg_covar)
+        least = least + (2 * RESOLVED * self.eps) ** 2 * (loadings**2).sum(axis=2)
         noise[mask] = np.maximum(noise, least)[mask]
         return FactorParams(params.means, loadings, noise)
 

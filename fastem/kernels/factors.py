@@ -25,7 +25,7 @@ from fastem.kernels.simd import (
     store,
 )
 
-BLOCK = 32
+BLOCK = 64
 """Rows at a time, which stay in the first cache while they are gone over."""
 
 
@@ -273,12 +273,12 @@ def _accumulate_block(tile, index, count, prepared, k, statistics, s):
     d, m, y, g = prepared.means.shape[1], prepared.shrink.shape[1], tile.weighted, tile.centred
     sum_ge, u = statistics.sum_ge[s][k], prepared.directions
     whiten_rows(tile.rows, index, count, tile.root, prepared.means, prepared.scales, k, y, statistics.sum_y[s], d)
-    for f in range(0, m - 4, 4):
+    for f in range(0, m, 4):
         project_rows(u, k * m + f, y, count, d, g, f)
-        take_rows(u, k * m + f, y, count, d, g, f)
-    f = m - 4
-    project_rows(u, k * m + f, y, count, d, g, f)
-    finish_rows(u, k * m + f, y, count, d, g, f, statistics.sum_ee[s], k, sum_ge)
+        if f + 4 < m:
+            take_rows(u, k * m + f, y, count, d, g, f)
+        else:
+            finish_rows(u, k * m + f, y, count, d, g, f, statistics.sum_ee[s], k, sum_ge)
     for f in range(0, m - 4, 4):
         add_products(g, f, y, count, sum_ge, d)
     lane_products(g, -(-count // native(y)) * native(y), statistics.sum_gg[s][k], m)
