@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.factor_analyzer import FactorAnalyzer
 from fastem.families.factor_moments import FactorParams, covariances
@@ -150,6 +151,14 @@ max_time, on_collapse, accelerate
         names = getattr(self, "feature_names_in_", None)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
+
+    def _get_params_(self) -> MixtureParams:
+        params = super()._get_params_()
+        noise = params.components.noise_variances
+        # Rounded to float32 the least noise may lie below its floor by the rounding.
+        rounded = (noise < self.reg_covar) & (noise >= self.reg_covar * (1 - np.finfo(np.float32).eps))
+        noise[rounded] = self.reg_covar
+        return params
 
     def _family(self, dtype: Any = np.float64) -> FactorAnalyzer:
         return FactorAnalyzer(self.n_factors, self.reg_covar, np.finfo(dtype).eps)

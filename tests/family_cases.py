@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,11 +82,14 @@ def exponential_rows(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def factor_rows(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Five columns that covary through two factors."""
+    """Five columns that covary through a factor."""
     k, shape = labels(rng, n), np.random.default_rng(7)
-    means, loadings = 4 * shape.standard_normal((K, 5)), shape.standard_normal((K, 5, 2))
-    factors = np.einsum("njf,nf->nj", loadings[k], rng.standard_normal((n, 2)))
-    return means[k] + factors + np.sqrt(shape.uniform(0.3, 1.5, (K, 5)))[k] * rng.standard_normal((n, 5))
+    means, loadings = 4 * shape.standard_normal((K, 5)), shape.uniform(0.7, 1.5, (K, 5)) * shape.choice([-1, 1], (K, 5))
+    return (
+        means[k]
+        + loadings[k] * rng.standard_normal((n, 1))
+        + np.sqrt(shape.uniform(0.3, 1.5, (K, 5)))[k] * rng.standard_normal((n, 5))
+    )
 
 
 def factor_density(X: np.ndarray, model: Any) -> np.ndarray:
@@ -142,5 +144,5 @@ CASES = [
         exponential_rows,
         lambda X, m: each(lambda x, mean: stats.expon.logpdf(x, scale=mean), X, m.means_),
     ),
-    FamilyCase("factors", partial(fastem.FactorAnalyzerMixture, n_factors=2), factor_rows, factor_density, factor_step),
+    FamilyCase("factors", fastem.FactorAnalyzerMixture, factor_rows, factor_density, factor_step),
 ]

@@ -88,7 +88,7 @@ class FactorAnalyzer:
                 f"parameters give no density: the least noise variance is {least:.3g}, and all must be above 0 and "
                 "finite, as means and loadings must. Start elsewhere, or use a larger reg_covar"
             )
-        if least < self.reg_covar * (1 - 1e-5):
+        if least < self.reg_covar:
             raise ValueError(
                 f"noise variances are as low as {least:.3g}, and reg_covar, which they are not to fall below, is "
                 f"{self.reg_covar:.3g}. Use a smaller reg_covar, or start elsewhere"
