@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fastem.custom import em
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
+    from fastem.factor_analyzer import FactorAnalyzerMixture
     from fastem.heavy_tails import StudentTMixture
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
@@ -24,6 +25,7 @@ __all__ = [
     "CategoricalMixture",
     "Chunks",
     "ExponentialMixture",
+    "FactorAnalyzerMixture",
     "GammaMixture",
     "GaussianMixture",
     "LinearRegressionMixture",
@@ -49,6 +51,7 @@ def __getattr__(name: str) -> Any:
         "CategoricalMixture": "fastem.latent_class",
         "Chunks": "fastem.sources",
         "ExponentialMixture": "fastem.positive",
+        "FactorAnalyzerMixture": "fastem.factor_analyzer",
         "GammaMixture": "fastem.positive",
         "GaussianMixture": "fastem.mixture",
         "LinearRegressionMixture": "fastem.regression",

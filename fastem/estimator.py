@@ -28,6 +28,7 @@ from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params, warning_of_duplicates
 from fastem.validation import (
+    check_algorithm,
     check_choice,
     check_data,
     check_enough_rows,
@@ -56,6 +57,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
     _algorithms: tuple[str, ...] = ALGORITHMS
+    """Those that its family has the verbs for."""
 
     def _validate_parameters(self) -> None:
         """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""
@@ -81,11 +83,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     def _check_algorithm(self, algorithm: str, held_out: Any = None) -> None:
         """`ValueError` where the family cannot be fitted by it."""
-        if algorithm not in self._algorithms:
-            raise ValueError(
-                f"{type(self).__name__} has no algorithm={algorithm!r}: its sums cannot be kept while the parameters "
-                f"move on. Choose one of {', '.join(map(repr, self._algorithms))}"
-            )
+        check_algorithm(self, algorithm, self._algorithms)
 
     def _check_start(self, start: Start) -> None:
         """What is wrong, or odd, with the rows that a start is made from."""

@@ -46,14 +46,15 @@ class OnlineMixture:
         Raises
         ------
         ValueError
-            If the rows are not what they should be, or the first batch has fewer rows than components.
+            If the rows are not what they should be, the first batch has fewer rows than components, or the family has
+            no sums that could be kept while its parameters move on.
         """
         check_plan("stepwise", None, step, None, False)
+        self._check_algorithm("stepwise")
         first = not hasattr(self, "weights_")
         if first:
             self._validate_parameters()
         schedule = stepwise.Schedule(step or stepwise.StepSize())
-        self._check_algorithm("stepwise")
         with self._opened(X, sample_weight, y, reset=first, on_rows=None) as data, interruptible() as interrupted:
             for batch in data.chunks:
                 with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -31,6 +31,7 @@ KINDS = {
     "BernoulliMixture": "fastem.discrete",
     "CategoricalMixture": "fastem.latent_class",
     "ExponentialMixture": "fastem.positive",
+    "FactorAnalyzerMixture": "fastem.factor_analyzer",
     "GammaMixture": "fastem.positive",
     "GaussianMixture": "fastem.mixture",
     "LinearRegressionMixture": "fastem.regression",
@@ -38,8 +39,8 @@ KINDS = {
     "MultinomialMixture": "fastem.discrete",
     "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
-    "StudentTMixture": "fastem.heavy_tails",
     "PoissonRegressionMixture": "fastem.regression",
+    "StudentTMixture": "fastem.heavy_tails",
 }
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"

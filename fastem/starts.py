@@ -78,6 +78,8 @@ def scale_of(X: np.ndarray, weight: np.ndarray | None) -> Scale:
 
 def starting_params(init_params: str, start: Start, random_state: np.random.RandomState) -> MixtureParams:
     """The parameters EM begins with, made from the sample."""
+    if start.k == 1:
+        return _from_labels(start, np.zeros(len(start.T), int))  # there is one start only
     if init_params == "race":
         return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
     X, weight = start.T - start.scale.mean, _weights(start.sample)

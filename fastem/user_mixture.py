@@ -115,6 +115,10 @@ max_time, on_collapse, accelerate, weights_init
                 f"{', '.join(VERBS)} is wanted: see the docstring of fastem.Mixture for one of eight lines"
             )
 
+    @property
+    def _holdable(self) -> tuple[str, ...]:
+        return ()
+
     def _family(self, dtype: Any = np.float64) -> UserFamily:
         return UserFamily(self.family, tree.mapped)
 

@@ -270,3 +270,13 @@ def check_plan(algorithm: Any, batch_size: Any, step: Any, checkpoint: Any, resu
         )
     if resume and checkpoint is None:
         raise ValueError("resume=True, and no checkpoint was given; name the file: fit(X, checkpoint='run.npz', ...)")
+
+
+def check_algorithm(estimator: Any, algorithm: str, known: tuple[str, ...]) -> None:
+    """`ValueError` for an online algorithm where the family's sums cannot be kept while the parameters move on."""
+    if algorithm not in known:
+        raise ValueError(
+            f"algorithm is {algorithm!r}, and {type(estimator).__name__} has {', '.join(map(repr, known))} alone: its "
+            "sums are taken under the parameters of an iteration, and cannot be moved to others without the rows. "
+            f"Use fit(X, algorithm={known[0]!r}), which reads sources larger than memory too"
+        )

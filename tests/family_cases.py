@@ -176,6 +176,40 @@ def student_t(name: str, **options: Any) -> FamilyCase:
     return FamilyCase(name, make, student_t_rows, student_t_density, student_t_step)
 
 
+def factor_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Five columns that covary through a factor."""
+    k, shape = labels(rng, n), np.random.default_rng(7)
+    means, loadings = 4 * shape.standard_normal((K, 5)), shape.uniform(0.7, 1.5, (K, 5)) * shape.choice([-1, 1], (K, 5))
+    return (
+        means[k]
+        + loadings[k] * rng.standard_normal((n, 1))
+        + np.sqrt(shape.uniform(0.3, 1.5, (K, 5)))[k] * rng.standard_normal((n, 5))
+    )
+
+
+def factor_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Gaussians of covariance L L^T + diag psi."""
+    L, psi = np.asarray(model.loadings_, float), np.asarray(model.noise_variances_, float)
+    parameters = zip(np.asarray(model.means_, float), L, psi, strict=True)
+    return np.stack([stats.multivariate_normal(m, a @ a.T + np.diag(p)).logpdf(X) for m, a, p in parameters], 1)
+
+
+def factor_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
+    """Ghahramani and Hinton's M-step: rows regressed on the expected factors and 1, with full inverses."""
+    after = []
+    for r, mean, L, psi in zip(resp.T, model.means_, model.loadings_, model.noise_variances_, strict=True):
+        y, m = X - mean, L.shape[1]
+        B = L.T @ np.linalg.inv(L @ L.T + np.diag(psi))
+        f = np.column_stack([y @ B.T, np.ones(len(X))])
+        square = (r[:, None] * f).T @ f
+        square[:m, :m] += r.sum() * (np.eye(m) - B @ L)
+        cross = (r[:, None] * y).T @ f
+        both = cross @ np.linalg.inv(square)
+        noise = (r @ y**2 - (both * cross).sum(axis=1)) / r.sum()
+        after.append((mean + both[:, m], both[:, :m], np.maximum(noise, model.reg_covar)))
+    return [np.array(leaf) for leaf in zip(*after, strict=True)]
+
+
 CASES = [
     FamilyCase(
         "bernoulli",
@@ -210,4 +244,5 @@ CASES = [
     student_t("student-t"),
     student_t("student-t-diag-shared", covariance_type="diag", share_df=True),
     student_t("student-t-fixed", df=4.0),
+    FamilyCase("factors", fastem.FactorAnalyzerMixture, factor_rows, factor_density, factor_step),
 ]

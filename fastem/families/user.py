@@ -73,6 +73,10 @@ class UserFamily:
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> None:
         """Nothing: whether parameters have a density is seen in the E-step."""
 
+    def held(self, statistics: UserSums, fixed: frozenset[str]) -> UserSums:
+        """The same: nothing but weights is held."""
+        return statistics
+
     def admitted(self, params: Any) -> Any:
         """The same: the E-step tells."""
         return params
