@@ -93,6 +93,16 @@ def problems() -> list[Problem]:
             "coal, two exponentials", lambda **o: fastem.ExponentialMixture(2, **start, **o), waits[waits > 0][:, None]
         )
     )
+    same = {"init_params": "kmeans", "random_state": 0}
+    pixels = load_digits().data + np.random.default_rng(0).uniform(-0.5, 0.5, (1797, 64))
+    for k, m in ((1, 5), (3, 4)):
+        name = f"digits, {k} factor analyser{'s' * (k > 1)} of {m} factors"
+        found.append(
+            Problem(name, lambda k=k, m=m, **o: fastem.FactorAnalyzerMixture(k, n_factors=m, **same, **o), pixels)
+        )
+    rng = np.random.default_rng(3)
+    tails = np.concatenate([rng.standard_t(5, (1500, 2)), rng.standard_t(12, (1500, 2)) + 2.5])
+    found.append(Problem("two t 2.5 apart, free df", lambda **o: fastem.StudentTMixture(2, **same, **o), tails))
     digits = (load_digits().data > 8).astype(float)
     p = np.random.default_rng(0).uniform(0.3, 0.7, (10, 64))
     found.append(Problem("digits, 10 Bernoullis", lambda **o: fastem.BernoulliMixture(10, params_init=p, **o), digits))

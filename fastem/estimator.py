@@ -167,7 +167,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             if held_out is not None:
                 held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                rules = Rules(self.tol, self.max_iter, self.max_time, callback, interrupted)
+                rules = Rules(float(self.tol), self.max_iter, self.max_time, callback, interrupted)
                 plan = Plan(algorithm, batch_size, step, held_out, self.accelerate, labels, fixed)
                 self._fit(data, plan, checkpoint, resume, rules)
         return self

@@ -59,7 +59,7 @@ max_time, on_collapse, accelerate, weights_init
     >>> rng = np.random.default_rng(0)
     >>> X = np.concatenate([rng.rayleigh(2.0, 2000), rng.rayleigh(8.0, 2000)])[:, None]
     >>> model = fastem.Mixture(Rayleigh(), 2, random_state=0).fit(X)
-    >>> np.sqrt(np.sort(model.params_)).round(1)
+    >>> np.sqrt(np.sort(model.params_)).round()
     array([2., 8.])
     """
 

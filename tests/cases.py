@@ -94,7 +94,7 @@ def hash_of(name: str) -> int:
 
 def starting_from(start: Parameters, covariance_type: str, **options: Any) -> fastem.GaussianMixture:
     """Return an estimator that starts at given parameters, unregularised, and never stops of itself."""
-    options = {"reg_covar": 0.0, "tol": 0.0, **options}
+    options = {"reg_covar": 0.0, "tol": 0.0, "accelerate": None, **options}
     return fastem.GaussianMixture(
         len(start.weights),
         covariance_type=covariance_type,

@@ -15,7 +15,7 @@ from fastem.verbose import ADVICE, warning_of_ending
 @pytest.mark.parametrize("reason", [*ADVICE])
 def test_warnings_of_a_fit_speak_of_options(reason):
     diagnostics = {"restarted": [1], "dropped": [], "floored": []}
-    ended = SimpleNamespace(stop_reason_=reason, converged_=False, n_iter_=1, diagnostics_=diagnostics)
+    ended = SimpleNamespace(stop_reason_=reason, converged_=False, n_iter_=1, diagnostics_=diagnostics, reg_covar=1e-6)
     text = in_options(warning_of_ending(ended), "x.npy")
     assert text.startswith("components collapsed (1 restarted): use fewer components or a larger --reg-covar")
     assert not re.search(r"_|warm|sklearn|\bX\b|[;,] *$", text), text

@@ -139,7 +139,7 @@ def test_same_bits_for_any_number_of_threads_and_row_order(case: FamilyCase) -> 
 
 @EACH
 def test_a_fit_of_a_sample_recovers_the_parameters(case: FamilyCase) -> None:
-    model = fit(case.make(K, random_state=0, tol=1e-7), rows(case, 4000))
+    model = fit(case.make(K, random_state=0, tol=1e-7, init_params="kmeans"), rows(case, 4000))
     X, labels = model.sample(40_000, random_state=3)
     assert X.shape == (40_000, model.n_features_in_) and set(labels) == set(range(K))
     again = fit(clone(model).set_params(max_iter=500), X)
@@ -168,7 +168,7 @@ def test_online_algorithms_end_near_the_optimum(case: FamilyCase, algorithm: str
             case.make(K).fit(rows(case), algorithm=algorithm)
         return
     X = rows(case, 6000)
-    batch = fit(case.make(K, random_state=0, tol=1e-7), X)
+    batch = fit(case.make(K, random_state=0, tol=1e-7, init_params="kmeans"), X)
     nearby = case.make(K, weights_init=np.full(K, 1 / K), params_init=given(batch), random_state=0)
     model = fit(nearby, X, algorithm=algorithm, batch_size=300)
     assert model.score(X) == pytest.approx(batch.score(X), abs=5e-3)
@@ -177,14 +177,14 @@ def test_online_algorithms_end_near_the_optimum(case: FamilyCase, algorithm: str
 @EACH
 def test_partial_fit_learns(case: FamilyCase) -> None:
     X = rows(case, 8000)
-    model = case.make(K, random_state=0)
+    model = case.make(K, random_state=0, init_params="kmeans")
     if "stepwise" not in model._algorithms:
         with pytest.raises(ValueError, match="algorithm is 'stepwise'"):
             model.partial_fit(X)
         return
     for i in range(0, len(X), 1000):
         model.partial_fit(X[i : i + 1000])
-    assert model.score(X) == pytest.approx(fit(case.make(K, random_state=0), X).score(X), abs=0.05)
+    assert model.score(X) == pytest.approx(fit(case.make(K, random_state=0, init_params="kmeans"), X).score(X), abs=0.05)
 
 
 @EACH

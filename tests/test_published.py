@@ -82,8 +82,8 @@ def test_two_levels_are_zeros_and_ones() -> None:
     X = (np.random.default_rng(0).random((500, 6)) < [0.2, 0.9, 0.5, 0.4, 0.6, 0.7]).astype(float)
     p = np.random.default_rng(1).uniform(0.2, 0.8, (3, 6))
     both = np.stack([1 - p, p], axis=2).reshape(3, 12)
-    ones = fastem.BernoulliMixture(3, params_init=p, tol=0, max_iter=20)
-    levels = fastem.CategoricalMixture(3, params_init=both, tol=0, max_iter=20)
+    ones = fastem.BernoulliMixture(3, params_init=p, tol=0, max_iter=20, accelerate=None)
+    levels = fastem.CategoricalMixture(3, params_init=both, tol=0, max_iter=20, accelerate=None)
     with pytest.warns(UserWarning):
         ones.fit(X), levels.fit(X)
     same(levels.probabilities_[:, 1::2], ones.probabilities_)
@@ -104,8 +104,8 @@ def test_one_trial_is_a_category() -> None:
 def test_exposures_of_one_change_nothing() -> None:
     X = np.random.default_rng(0).poisson([2.0, 9.0], (300, 2)).astype(float)
     rates = np.array([[1.0, 8.0], [4.0, 10.0]])
-    plain = fastem.PoissonMixture(2, params_init=rates, tol=0, max_iter=9)
-    exposed = fastem.PoissonMixture(2, params_init=rates, tol=0, max_iter=9, exposure=2)
+    plain = fastem.PoissonMixture(2, params_init=rates, tol=0, max_iter=9, accelerate=None)
+    exposed = fastem.PoissonMixture(2, params_init=rates, tol=0, max_iter=9, exposure=2, accelerate=None)
     with pytest.warns(UserWarning):
         plain.fit(X), exposed.fit(np.column_stack([X, np.ones(300)]))
     same(plain.rates_, exposed.rates_)

@@ -505,7 +505,7 @@ def test_regressions_on_a_constant_are_distributions() -> None:
     y = np.concatenate([rng.normal(0, 1, 300), rng.normal(5, 2, 300)])
     flat = np.full((600, 1), 3.0)
     given = {"coef": np.zeros((2, 1)), "intercept": [1.0, 4.0], "variances": [1.0, 1.0]}
-    lines = fit(fastem.LinearRegressionMixture(2, params_init=given, tol=0, max_iter=20), flat, y)
+    lines = fit(fastem.LinearRegressionMixture(2, params_init=given, tol=0, max_iter=20, accelerate=None), flat, y)
     points = fit(
         fastem.GaussianMixture(
             2,
@@ -514,6 +514,7 @@ def test_regressions_on_a_constant_are_distributions() -> None:
             precisions_init=[[[1.0]], [[1.0]]],
             tol=0,
             max_iter=20,
+            accelerate=None,
         ),
         y[:, None],
     )

@@ -4,7 +4,8 @@ EM is a map g whose error shrinks by a constant factor a step, near 1 where much
 parameters as one vector x, and the residual f = g(x) - x.
 
 SQUAREM (Varadhan and Roland 2008, Scandinavian Journal of Statistics 35, scheme S3): after the two steps x, g(x),
-g(g(x)) with r = f(x), v = f(g(x)) - r and a = -|r| / |v|, go to x - 2 a r + a^2 v.
+g(g(x)) with r = f(x), v = f(g(x)) - r and a = -|r| / |v|, go to x - 2 a r + a^2 v; here |v| / |r| is the root mean
+square of that of each kind of parameter, so that units do not matter.
 
 Anderson (Henderson and Varadhan 2019, Journal of Computational and Graphical Statistics 28, DAAREM): the last m
 differences dx and df of x and f; go to g(x) - (dx + df) c, with c the least squares solution of df c = f, damped, and
@@ -34,8 +35,8 @@ METHODS = "squarem", "anderson"
 class Accelerator(Protocol):
     """Where to go from x with g(x) = `after`, both as vectors; None to go to `after`."""
 
-    def propose(self, x: np.ndarray, after: np.ndarray) -> np.ndarray | None:
-        """The point to go to."""
+    def propose(self, x: np.ndarray, after: np.ndarray, parts: list[slice]) -> np.ndarray | None:
+        """The point to go to; `parts` are where in x each kind of parameter stands."""
 
     def judged(self, accepted: bool) -> None:
         """Whether the point that was proposed last was an improvement."""
@@ -64,7 +65,7 @@ class Squarem:
         """Begin with two plain steps."""
         self.first = None
 
-    def propose(self, x: np.ndarray, after: np.ndarray) -> np.ndarray | None:
+    def propose(self, x: np.ndarray, after: np.ndarray, parts: list[slice]) -> np.ndarray | None:
         """After every second step the extrapolated point."""
         if self.first is None:
             self.first = x
@@ -72,9 +73,12 @@ class Squarem:
         r, f = x - self.first, after - x
         v, start = f - r, self.first
         self.first = None
-        if not v.any():
+        # Every parameter in units of its own change: their norms must not depend on the units of the data.
+        moved = [(np.linalg.norm(r[part]), np.linalg.norm(v[part])) for part in parts]
+        ratios = [second / first for first, second in moved if first > 0]
+        if not any(ratios):
             return None
-        self.length = min(float(np.linalg.norm(r) / np.linalg.norm(v)), self.most)
+        self.length = min(float(1.0 / np.sqrt(np.mean(np.square(ratios)))), self.most)
         if self.length <= 1.0:
             self.length = 1.0
             return None
@@ -113,7 +117,7 @@ class Anderson:
         self.dx: list[np.ndarray] = []
         self.df: list[np.ndarray] = []
 
-    def propose(self, x: np.ndarray, after: np.ndarray) -> np.ndarray | None:
+    def propose(self, x: np.ndarray, after: np.ndarray, parts: list[slice]) -> np.ndarray | None:
         """The combination of the last points whose residual is least."""
         f = after - x
         if len(self.dx) >= min(self.order, max(1, x.size // 2)):
@@ -124,7 +128,10 @@ class Anderson:
         self.last = x, f
         if not self.dx:
             return None
-        c = self._damped(np.stack(self.df, axis=1), f)
+        scale = np.ones(x.size)
+        for part in parts:  # in units of its own change, as above
+            scale[part] = 1.0 / max(float(np.linalg.norm(f[part])), np.finfo(float).tiny)
+        c = self._damped(scale[:, None] * np.stack(self.df, axis=1), scale * f)
         return after - (np.stack(self.dx, axis=1) + np.stack(self.df, axis=1)) @ c
 
     def _damped(self, df: np.ndarray, f: np.ndarray) -> np.ndarray:
@@ -185,7 +192,8 @@ class Acceleration:
             self._rest -= 1
             return None
         x, plain = tree.to_vector(params), tree.to_vector(after)
-        point = self.method.propose(x, plain)
+        ends = np.cumsum([0, *(np.size(leaf) for leaf in tree.leaves(after))])
+        point = self.method.propose(x, plain, [slice(a, b) for a, b in zip(ends, ends[1:])])
         if point is None or not np.isfinite(point).all():
             return None
         for _ in range(HALVINGS):

@@ -83,7 +83,7 @@ class Gaussian(GaussianMoments):
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
-        self.covariance_type, self.reg_covar, self.eps = covariance_type, reg_covar, float(eps)
+        self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
 
     def statistic(self, X: np.ndarray) -> np.ndarray:
         """The rows themselves."""

@@ -93,6 +93,10 @@ class NegativeBinomial(LinearFamily):
         """The means."""
         return params.means
 
+    def admitted(self, params: NegativeBinomialParams) -> NegativeBinomialParams:
+        """The same: `prepare` tells."""
+        return params
+
     def prepare(self, params: NegativeBinomialParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """The table, a register of components a row."""
         sizes, means = params
