@@ -22,12 +22,13 @@ from fastem.engine.labelled import LabelledMixture
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
-from fastem.fitting import ALGORITHMS, Fitting, Outcome, Plan, batch_size
+from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.labels import check_fixed, check_labels, fingerprint_of, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params, warning_of_duplicates
 from fastem.validation import (
+    ALGORITHMS,
     check_algorithm,
     check_choice,
     check_data,

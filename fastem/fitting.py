@@ -18,7 +18,6 @@ from fastem.engine.monitor import ConvergenceMonitor, Rules
 from fastem.engine.progressive import ProgressiveMonitor
 from fastem.starts import Start
 
-ALGORITHMS = "batch", "stepwise", "incremental"
 CUT_SHORT = "interrupted", "callback", "max_time"
 """Reasons to stop after which no other start is tried."""
 

@@ -13,6 +13,8 @@ from sklearn.utils.validation import validate_data
 from fastem.columns import BLOCK, DataTypeError, RowError, check_numeric, check_unmasked
 from fastem.wording import listed, plural
 
+ALGORITHMS = "batch", "stepwise", "incremental"
+
 
 def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """X as a C-contiguous float32 or float64 array of finite numbers; not copied if it is one."""
@@ -256,7 +258,7 @@ def check_precisions_init(value: Any, covariance_type: str, k: int, d: int) -> n
 
 def check_plan(algorithm: Any, batch_size: Any, step: Any, checkpoint: Any, resume: Any) -> None:
     """Arguments of `fit` that say how the data are gone through."""
-    check_choice("algorithm", algorithm, ("batch", "stepwise", "incremental"))
+    check_choice("algorithm", algorithm, ALGORITHMS)
     if batch_size is not None:
         check_number("batch_size", batch_size, Integral, 1, 10_000)
     if batch_size is not None and algorithm == "batch":

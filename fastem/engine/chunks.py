@@ -1,6 +1,5 @@
 """Data as a sequence of chunks of rows."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +19,3 @@ def chunk(X: np.ndarray, sample_weight: np.ndarray | None = None) -> Chunk:
     weight = np.zeros(0) if sample_weight is None else np.asarray(sample_weight, np.float64).view()
     weight.flags.writeable = False
     return Chunk(X, weight)
-
-
-def total_weight(chunks: Iterable[Chunk]) -> float:
-    """Sum of the weights of all rows."""
-    return float(sum(c.sample_weight.sum() if c.sample_weight.size else len(c.X) for c in chunks))
