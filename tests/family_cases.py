@@ -243,6 +243,5 @@ CASES = [
     FamilyCase("negative_binomial", fastem.NegativeBinomialMixture, dispersed_rows, dispersed_density, dispersed_step),
     student_t("student-t"),
     student_t("student-t-diag-shared", covariance_type="diag", share_df=True),
-    student_t("student-t-fixed", df=4.0),
     FamilyCase("factors", fastem.FactorAnalyzerMixture, factor_rows, factor_density, factor_step),
 ]
