@@ -44,32 +44,35 @@ __all__ = [
 ]
 
 
+ROOMS = {
+    "BernoulliMixture": "fastem.discrete",
+    "CategoricalMixture": "fastem.latent_class",
+    "Chunks": "fastem.sources",
+    "ExponentialMixture": "fastem.positive",
+    "FactorAnalyzerMixture": "fastem.factor_analyzer",
+    "GammaMixture": "fastem.positive",
+    "GaussianMixture": "fastem.mixture",
+    "LinearRegressionMixture": "fastem.regression",
+    "LogisticRegressionMixture": "fastem.regression",
+    "Mixture": "fastem.user_mixture",
+    "MultinomialMixture": "fastem.discrete",
+    "NegativeBinomialMixture": "fastem.negative_binomial",
+    "PoissonMixture": "fastem.discrete",
+    "PoissonRegressionMixture": "fastem.regression",
+    "StepSize": "fastem.engine.stepwise",
+    "StudentTMixture": "fastem.heavy_tails",
+    "em": "fastem.custom",
+    "load": "fastem.persistence",
+    "select": "fastem.selection",
+}
+"""Where each public name lives."""
+
+
 def __getattr__(name: str) -> Any:
     # On demand: the command line answers --help and Ctrl-C before numba and scikit-learn are imported (1 to 2 s).
-    rooms = {
-        "BernoulliMixture": "fastem.discrete",
-        "CategoricalMixture": "fastem.latent_class",
-        "Chunks": "fastem.sources",
-        "ExponentialMixture": "fastem.positive",
-        "FactorAnalyzerMixture": "fastem.factor_analyzer",
-        "GammaMixture": "fastem.positive",
-        "GaussianMixture": "fastem.mixture",
-        "LinearRegressionMixture": "fastem.regression",
-        "LogisticRegressionMixture": "fastem.regression",
-        "Mixture": "fastem.user_mixture",
-        "MultinomialMixture": "fastem.discrete",
-        "NegativeBinomialMixture": "fastem.negative_binomial",
-        "PoissonMixture": "fastem.discrete",
-        "PoissonRegressionMixture": "fastem.regression",
-        "StepSize": "fastem.engine.stepwise",
-        "StudentTMixture": "fastem.heavy_tails",
-        "em": "fastem.custom",
-        "load": "fastem.persistence",
-        "select": "fastem.selection",
-    }
-    if name not in rooms:
+    if name not in ROOMS:
         raise AttributeError(f"module 'fastem' has no attribute {name!r}")
-    globals()[name] = found = getattr(importlib.import_module(rooms[name]), name)
+    globals()[name] = found = getattr(importlib.import_module(ROOMS[name]), name)
     return found
 
 

@@ -93,3 +93,20 @@ def _converts(column: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 1) -> int | None:
+    """The number of the column of X that a parameter gives by number or name; None for none."""
+    given, d = getattr(estimator, parameter), estimator.n_features_in_
+    names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+    if given is None:
+        return None
+    if isinstance(given, str) and given in names:
+        return names.index(given)
+    if isinstance(given, int | np.integer) and not isinstance(given, bool) and 0 <= given < d and d >= least:
+        return int(given)
+    raise ValueError(
+        f"{parameter} is {given!r}; a column of X{beside} is wanted: one of 0 to {d - 1}"
+        + (f", or {', '.join(map(repr, names))}" if names else "")
+        + f". Use {parameter}=None where there is none"
+    )

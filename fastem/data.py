@@ -78,21 +78,28 @@ def opened(
     estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool, on_rows: Callable | None = None
 ) -> Iterator[Data]:
     """Rows of `X` for the block that follows, with the columns of the estimator's fit, or (reset) of a new one."""
-    from fastem.sources import is_source, open_rows
+    from fastem.sources import open_rows
 
-    if not is_source(X) or (type(X) is np.memmap and X.dtype.names is None and X.nbytes <= SMALL_MAP):
+    if in_memory(X):
         X = check_data(estimator, estimator._encode(X, reset), reset=reset)
         estimator._check_rows(X, reset)
         weight = check_weight_range(check_weights(sample_weight, len(X)), X.dtype)
         yield Data([chunk(X, weight)], X.shape[1], X.dtype, len(X))
         return
     with open_rows(X, sample_weight=sample_weight, on_rows=on_rows) as rows:
-        _check_columns(estimator, rows.source, reset)
+        check_columns(estimator, rows.source, reset)
         rows.check = partial(estimator._check_rows, reset=reset)
         yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
 
 
-def _check_columns(estimator: Any, source: Any, reset: bool) -> None:
+def in_memory(X: Any) -> bool:
+    """Whether rows are read as an array, and not in chunks."""
+    from fastem.sources import is_source
+
+    return not is_source(X) or (type(X) is np.memmap and X.dtype.names is None and X.nbytes <= SMALL_MAP)
+
+
+def check_columns(estimator: Any, source: Any, reset: bool) -> None:
     """As scikit-learn's `validate_data` for arrays and frames."""
     names, n = source.feature_names, source.n_features
     if reset:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import check_column
 from fastem.domains import check_binary, check_counts
 from fastem.families.bernoulli import Bernoulli, BernoulliParams
 from fastem.families.multinomial import Multinomial, MultinomialParams
@@ -125,41 +126,10 @@ max_time, on_collapse, accelerate
         on_collapse="restart",
         accelerate="squarem",
     ):
-        super().__init__(
-            n_components,
-            tol=tol,
-            prior=prior,
-            max_iter=max_iter,
-            n_init=n_init,
-            init_params=init_params,
-            weights_init=weights_init,
-            params_init=params_init,
-            random_state=random_state,
-            warm_start=warm_start,
-            verbose=verbose,
-            verbose_interval=verbose_interval,
-            n_jobs=n_jobs,
-            callback=callback,
-            max_time=max_time,
-            on_collapse=on_collapse,
-            accelerate=accelerate,
-        )
-        self.exposure = exposure
+        self._store(locals())
 
     def _exposure(self) -> int | None:
-        if self.exposure is None:
-            return None
-        names = [str(name) for name in getattr(self, "feature_names_in_", [])]
-        d = self.n_features_in_
-        if isinstance(self.exposure, str) and self.exposure in names:
-            return names.index(self.exposure)
-        if isinstance(self.exposure, int | np.integer) and 0 <= self.exposure < d and d > 1:
-            return int(self.exposure)
-        raise ValueError(
-            f"exposure is {self.exposure!r}; a column of X beside those of the counts is wanted: one of 0 to {d - 1}"
-            + (f", or {', '.join(map(repr, names))}" if names else "")
-            + ". Use exposure=None where there is none"
-        )
+        return check_column(self, "exposure", " beside those of the counts", least=2)
 
     def _family(self, dtype: Any = np.float64) -> Poisson:
         return Poisson(self._exposure(), self.prior)

@@ -101,24 +101,7 @@ max_time, on_collapse, accelerate
         on_collapse="restart",
         accelerate=None,
     ):
-        self.n_components = n_components
-        self.n_factors = n_factors
-        self.tol = tol
-        self.reg_covar = reg_covar
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.init_params = init_params
-        self.weights_init = weights_init
-        self.params_init = params_init
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.verbose_interval = verbose_interval
-        self.n_jobs = n_jobs
-        self.callback = callback
-        self.max_time = max_time
-        self.on_collapse = on_collapse
-        self.accelerate = accelerate
+        self._store(locals())
 
     def covariances(self):
         """Covariances L L^T + diag(psi) of the components.

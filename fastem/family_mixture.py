@@ -16,6 +16,7 @@ class FamilyMixture(MixtureEstimator):
     """Base of the mixtures whose family has no shape to choose. A subclass names its Params and makes its family."""
 
     params_type: Any
+    prior = 0.0
 
     def __init__(
         self,
@@ -38,23 +39,13 @@ class FamilyMixture(MixtureEstimator):
         on_collapse="restart",
         accelerate="squarem",
     ):
-        self.n_components = n_components
-        self.tol = tol
-        self.prior = prior
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.init_params = init_params
-        self.weights_init = weights_init
-        self.params_init = params_init
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.verbose_interval = verbose_interval
-        self.n_jobs = n_jobs
-        self.callback = callback
-        self.max_time = max_time
-        self.on_collapse = on_collapse
-        self.accelerate = accelerate
+        self._store(locals())
+
+    def _store(self, arguments: dict[str, Any]) -> None:
+        """Constructor arguments, unmodified; scikit-learn wants them written out in each class."""
+        for name, value in arguments.items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
 
     @property
     def _fields(self) -> tuple[str, ...]:

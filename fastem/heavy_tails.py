@@ -115,28 +115,7 @@ max_time, on_collapse, accelerate
         on_collapse="restart",
         accelerate=None,
     ):
-        super().__init__(
-            n_components,
-            tol=tol,
-            max_iter=max_iter,
-            n_init=n_init,
-            init_params=init_params,
-            weights_init=weights_init,
-            params_init=params_init,
-            random_state=random_state,
-            warm_start=warm_start,
-            verbose=verbose,
-            verbose_interval=verbose_interval,
-            n_jobs=n_jobs,
-            callback=callback,
-            max_time=max_time,
-            on_collapse=on_collapse,
-            accelerate=accelerate,
-        )
-        self.covariance_type = covariance_type
-        self.df = df
-        self.share_df = share_df
-        self.reg_covar = reg_covar
+        self._store(locals())
 
     @property
     def covariances_(self) -> np.ndarray:

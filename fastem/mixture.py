@@ -85,7 +85,7 @@ class GaussianMixture(MixtureEstimator):
         Fields log_likelihood (total, nats) and seconds, one entry an iteration.
     diagnostics_ : dict
         Components that were restarted, dropped or floored; iterations after which components that had all become the
-        same were parted.
+        same were parted; how many extrapolations were accepted and refused.
     n_features_in_ : int ; feature_names_in_ : (d,)
 
     References

@@ -22,26 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem import ROOMS
 from fastem.files import check_path, written_beside
 
 FORMAT = "fastem"
 VERSION = 1
-# The only classes a file can name, and where each lives.
-KINDS = {
-    "BernoulliMixture": "fastem.discrete",
-    "CategoricalMixture": "fastem.latent_class",
-    "ExponentialMixture": "fastem.positive",
-    "FactorAnalyzerMixture": "fastem.factor_analyzer",
-    "GammaMixture": "fastem.positive",
-    "GaussianMixture": "fastem.mixture",
-    "LinearRegressionMixture": "fastem.regression",
-    "LogisticRegressionMixture": "fastem.regression",
-    "MultinomialMixture": "fastem.discrete",
-    "NegativeBinomialMixture": "fastem.negative_binomial",
-    "PoissonMixture": "fastem.discrete",
-    "PoissonRegressionMixture": "fastem.regression",
-    "StudentTMixture": "fastem.heavy_tails",
-}
+# The only classes a file can name, and where each lives; a family of the user's own cannot be read back.
+KINDS = {name: room for name, room in ROOMS.items() if name.endswith("Mixture") and name != "Mixture"}
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 
@@ -61,8 +48,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
 
     Parameters
     ----------
-    estimator : GaussianMixture
-        A fitted estimator.
+    estimator : a fitted mixture
     path : str or path-like
         The file to write; the usual ending is ``.npz``, and none is appended.
 
@@ -108,7 +94,7 @@ def load(path: str | os.PathLike) -> Any:
 
     Returns
     -------
-    GaussianMixture
+    The mixture
         With the arguments and the fitted attributes of the one that was saved, bit for bit.
 
     Raises

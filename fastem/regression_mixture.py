@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.columns import check_column
 from fastem.engine.model import MixtureParams
 from fastem.families.regression import RegressionFamily
 from fastem.family_mixture import FamilyMixture
@@ -14,25 +15,18 @@ from fastem.ranges import check_scale
 from fastem.responses import Labelled, opened_with_response
 from fastem.start_lines import starting_lines
 from fastem.starts import Start
-from fastem.validation import check_choice, check_data, check_init, check_seed, check_weights_init
+from fastem.validation import check_choice, check_data, check_init, check_seed
 
 
 class RegressionMixture(FamilyMixture):
     """Base of the mixtures of regressions. A subclass names its family and its size column."""
 
-    prior = 0.0
     fields: tuple[str, ...] = ("coef", "intercept")
     size_name: str | None = None
     fit_intercept: bool
     coef_: np.ndarray
     intercept_: np.ndarray
     centre_: np.ndarray
-
-    def _store(self, arguments: dict[str, Any]) -> None:
-        """Constructor arguments, unmodified."""
-        for name, value in arguments.items():
-            if name not in ("self", "__class__"):
-                setattr(self, name, value)
 
     # Fitting.
 
@@ -57,19 +51,7 @@ class RegressionMixture(FamilyMixture):
 
     def _size(self) -> int | None:
         """The column of X that holds exposures or trials."""
-        given = None if self.size_name is None else getattr(self, self.size_name)
-        if given is None:
-            return None
-        names, p = [str(name) for name in getattr(self, "feature_names_in_", [])], self.n_features_in_
-        if isinstance(given, str) and given in names:
-            return names.index(given)
-        if isinstance(given, int | np.integer) and not isinstance(given, bool) and 0 <= given < p:
-            return int(given)
-        raise ValueError(
-            f"{self.size_name} is {given!r}; a column of X is wanted: one of 0 to {p - 1}"
-            + (f", or {', '.join(map(repr, names))}" if names else "")
-            + f". Use {self.size_name}=None where there is none"
-        )
+        return None if self.size_name is None else check_column(self, self.size_name)
 
     def _make_family(self, dtype: Any) -> RegressionFamily:
         raise NotImplementedError
@@ -106,17 +88,6 @@ class RegressionMixture(FamilyMixture):
         components = self._of_attributes(arrays)
         start.model.family.prepare(components, np.dtype(float), np.full(k, 1.0 / k))
         return components
-
-    def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
-        weights = None if self.weights_init is None else check_weights_init(self.weights_init, start.k)
-        components = None if self.params_init is None else self._given(start)
-        if params is None and components is None:
-            return None
-        if params is None:
-            return MixtureParams(np.full(start.k, 1.0 / start.k) if weights is None else weights, components)
-        return MixtureParams(
-            params.weights if weights is None else weights, params.components if components is None else components
-        )
 
     # Parameters about the centre of the data, and attributes about 0.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.columns import RowError, check_unmasked
-from fastem.data import SMALL_MAP, Data, _check_columns
+from fastem.data import Data, check_columns, in_memory
 from fastem.domains import check_values
 from fastem.engine.chunks import chunk
 from fastem.ranges import check_weight_range
@@ -29,9 +29,9 @@ def opened_with_response(
     estimator: Any, X: Any, y: Any, sample_weight: Any = None, *, reset: bool, on_rows: Callable | None = None
 ) -> Iterator[Data]:
     """Rows [x, y] for the block that follows; of arrays one copy, of a source its columns with y as the last."""
-    from fastem.sources import is_source, open_rows
+    from fastem.sources import open_rows
 
-    if is_source(X) and not (type(X) is np.memmap and X.dtype.names is None and X.nbytes <= SMALL_MAP):
+    if not in_memory(X):
         with open_rows(response_last(X, y), sample_weight=sample_weight, on_rows=on_rows) as rows:
             names = rows.source.feature_names
             features = SimpleNamespace(
@@ -39,7 +39,7 @@ def opened_with_response(
                 n_features=rows.source.n_features - 1,
                 feature_names=None if names is None else names[:-1],
             )
-            _check_columns(estimator, features, reset)
+            check_columns(estimator, features, reset)
             rows.check = partial(estimator._check_rows, reset=reset)
             yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
         return

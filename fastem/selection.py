@@ -165,9 +165,6 @@ def _better(model: Any, before: Any, X: Any, sample_weight: Any) -> Any:
 def _grown(model: Any, before: Any, X: Any, sample_weight: Any) -> None:
     """Give `model` the parameters of `before`, and one component more about a row that these explain badly."""
     rng = np.random.default_rng(model.random_state)
-    for name in ("categories_", "trials_"):
-        if hasattr(before, name):
-            setattr(model, name, getattr(before, name))
     with opened(model, X, sample_weight, reset=True) as data:
         sample = subsample(data.chunks, sample_size(model.n_components, data.n_features), rng)
     engine = Mixture(model._family(sample.X.dtype), model.n_jobs)

@@ -87,25 +87,7 @@ max_time, on_collapse, accelerate, weights_init
         on_collapse="restart",
         accelerate="squarem",
     ):
-        super().__init__(
-            n_components,
-            tol=tol,
-            max_iter=max_iter,
-            n_init=n_init,
-            init_params=init_params,
-            weights_init=weights_init,
-            params_init=params_init,
-            random_state=random_state,
-            warm_start=warm_start,
-            verbose=verbose,
-            verbose_interval=verbose_interval,
-            n_jobs=n_jobs,
-            callback=callback,
-            max_time=max_time,
-            on_collapse=on_collapse,
-            accelerate=accelerate,
-        )
-        self.family = family
+        self._store(locals())
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()

@@ -33,6 +33,34 @@ class Scale(NamedTuple):
     deviation: np.ndarray
 
 
+class Plain:
+    """The verbs of families that have no prior, sum about nothing that is held, and are seeded by their rows."""
+
+    def statistic(self, X: np.ndarray) -> np.ndarray:
+        """The rows themselves."""
+        return X.astype(np.float64, copy=False)
+
+    def base(self, X: np.ndarray) -> np.ndarray | None:
+        """Nothing."""
+        return None
+
+    def held(self, statistics: Any, fixed: frozenset[str]) -> Any:
+        """The same."""
+        return statistics
+
+    def admitted(self, params: Any) -> Any:
+        """The same: `prepare` tells whether they have a density."""
+        return params
+
+    def log_prior(self, params: Any) -> float:
+        """Nothing."""
+        return 0.0
+
+    def penalty(self, params: Any, sum_w: np.ndarray) -> float:
+        """Nothing."""
+        return 0.0
+
+
 class Family(Protocol):
     """What the engine asks of a model of one component."""
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.families.base import Scale
+from fastem.families.base import Plain, Scale
 from fastem.families.factor_moments import (
     Core,
     FactorParams,
@@ -59,18 +59,11 @@ class Prepared(NamedTuple):
     constant: np.ndarray
 
 
-class FactorAnalyzer:
+class FactorAnalyzer(Plain):
     """The family of factor analysers with `n_factors` factors and noise variances of at least `reg_covar`."""
 
     def __init__(self, n_factors: int = 1, reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.n_factors, self.reg_covar, self.eps = int(n_factors), float(reg_covar), float(eps)
-
-    def statistic(self, X: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
-        return X.astype(np.float64, copy=False)
-
-    def base(self, X: np.ndarray) -> None:
-        """Nothing: no part of the log-density is the same in all components."""
 
     def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
         """The pair."""
@@ -126,22 +119,6 @@ class FactorAnalyzer:
         for new, old in zip(after, params, strict=True):
             new[empty] = old[empty]
         return after
-
-    def held(self, statistics: FactorStatistics, fixed: frozenset[str]) -> FactorStatistics:
-        """The same: nothing but weights is held."""
-        return statistics
-
-    def admitted(self, params: FactorParams) -> FactorParams:
-        """The same: `prepare` tells."""
-        return params
-
-    def log_prior(self, params: FactorParams) -> float:
-        """Nothing: there is no prior."""
-        return 0.0
-
-    def penalty(self, params: FactorParams, sum_w: np.ndarray) -> float:
-        """Nothing: the M-step is the maximum among noise variances of at least `reg_covar`."""
-        return 0.0
 
     def rounding(self, params: FactorParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: of rows held with the precision eps and divided by the noise."""

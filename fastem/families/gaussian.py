@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families import covariance
-from fastem.families.base import Scale
+from fastem.families.base import Plain, Scale
 from fastem.families.gaussian_bricks import (
     diag_accumulate,
     diag_log_prob,
@@ -79,18 +79,11 @@ class TiedSlots(NamedTuple):
     sum_first: np.ndarray
 
 
-class Gaussian(GaussianMoments):
+class Gaussian(GaussianMoments, Plain):
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
-
-    def statistic(self, X: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
-        return X.astype(np.float64, copy=False)
-
-    def base(self, X: np.ndarray) -> None:
-        """Nothing: no part of the log-density is the same in all components."""
 
     def bricks(self, prepared: Prepared | TiedPrepared) -> tuple[Callable, Callable]:
         """Log_prob and accumulate; tied components far apart have those of full ones."""
@@ -182,14 +175,6 @@ class Gaussian(GaussianMoments):
         within = (within + within.T) / 2
         np.einsum("jj->j", within)[...] += self.reg_covar
         return GaussianParams(params.means + delta, within)
-
-    def admitted(self, params: GaussianParams) -> GaussianParams:
-        """The same: `prepare` tells whether they are covariances."""
-        return params
-
-    def log_prior(self, params: GaussianParams) -> float:
-        """Nothing: the ridge is no density of the parameters, since it goes with the rows that they have."""
-        return 0.0
 
     def penalty(self, params: GaussianParams, sum_w: np.ndarray) -> float:
         """reg_covar / 2 sum_k sum_w_k tr S_k^-1: what the ridge keeps low."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.families.base import Scale
+from fastem.families.base import Plain, Scale
 from fastem.kernels.linear import linear_accumulate, linear_log_prob
 from fastem.kernels.simd import NATIVE_OF
 
@@ -56,8 +56,8 @@ def up_to(multiple: int, size: int) -> int:
     return -(-size // multiple) * multiple
 
 
-class LinearFamily:
-    """What such families share. `n_features` is that of X."""
+class LinearFamily(Plain):
+    """What such families share."""
 
     def __init__(self, prior: float = 0.0):
         self.prior, self.prior_mean = float(prior), np.zeros(0)
@@ -75,14 +75,6 @@ class LinearFamily:
     def maximum(self, means: np.ndarray) -> Any:
         """Means of T (K, m) -> the Params of greatest likelihood."""
         raise NotImplementedError
-
-    def statistic(self, X: np.ndarray) -> np.ndarray:
-        """T(x) of each row, (n, m) float64."""
-        return X.astype(np.float64, copy=False)
-
-    def base(self, X: np.ndarray) -> np.ndarray | None:
-        """h(x) of each row (n,), or None where it is 0."""
-        return None
 
     # The verbs of the protocol.
 
@@ -115,10 +107,6 @@ class LinearFamily:
         """Slots summed in their order, padding off."""
         k, m = self.expected(params).shape
         return Sums(statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :m])
-
-    def held(self, statistics: Sums, fixed: frozenset[str]) -> Sums:
-        """The same: there is one kind of parameter."""
-        return statistics
 
     def m_step(self, statistics: Sums, params: Any) -> Any:
         """The maximum, with the prior's rows; a component without any keeps its parameters."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.families.base import Scale
+from fastem.families.base import Plain, Scale
 from fastem.families.linear import up_to
 from fastem.kernels.simd import NATIVE_OF
 
@@ -72,7 +72,7 @@ class Step(NamedTuple):
     gain: np.ndarray
 
 
-class RegressionFamily:
+class RegressionFamily(Plain):
     """What regressions share. `size` is the column that holds exposures or trials, whose coefficient stays 0."""
 
     halvings = 30
@@ -120,14 +120,6 @@ class RegressionFamily:
         raise NotImplementedError
 
     # The verbs of the protocol.
-
-    def statistic(self, X: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
-        return X.astype(np.float64, copy=False)
-
-    def base(self, X: np.ndarray) -> np.ndarray | None:
-        """The part of the log-density that is the same in all components."""
-        return None
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Those of the family."""
@@ -204,22 +196,6 @@ class RegressionFamily:
         return params._replace(
             coef=params.coef + share[:, None] * step.coef, levels=params.levels + share * step.levels
         )
-
-    def held(self, statistics: RegressionStatistics, fixed: frozenset[str]) -> RegressionStatistics:
-        """The same: nothing but weights is held."""
-        return statistics
-
-    def admitted(self, params: Any) -> Any:
-        """The same: `prepare` tells."""
-        return params
-
-    def log_prior(self, params: Any) -> float:
-        """Nothing."""
-        return 0.0
-
-    def penalty(self, params: Any, sum_w: np.ndarray) -> float:
-        """Nothing."""
-        return 0.0
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: that of sums of as many terms."""

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families import student_t_bricks as bricks
-from fastem.families.base import Scale
+from fastem.families.base import Plain, Scale
 from fastem.families.gamma_function import log_less_digamma, log_rise, shape_of, stirling
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_moments import GaussianStatistics
@@ -85,7 +85,7 @@ class Prepared(NamedTuple):
     powers: np.ndarray
 
 
-class StudentT:
+class StudentT(Plain):
     """The family of t distributions; `df` is a number, or None to estimate it, with `share_df` one for all."""
 
     def __init__(
@@ -98,13 +98,6 @@ class StudentT:
     ):
         self.gaussian = Gaussian(covariance_type, reg_covar, eps)
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
-
-    def statistic(self, X: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
-        return self.gaussian.statistic(X)
-
-    def base(self, X: np.ndarray) -> None:
-        """Nothing."""
 
     def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
@@ -184,14 +177,6 @@ class StudentT:
     def held(self, statistics: StudentTStatistics, fixed: frozenset[str]) -> StudentTStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
         return statistics._replace(sum_x=np.zeros_like(statistics.sum_x)) if "means" in fixed else statistics
-
-    def admitted(self, params: StudentTParams) -> StudentTParams:
-        """The same: `prepare` tells whether they are scale matrices."""
-        return params
-
-    def log_prior(self, params: StudentTParams) -> float:
-        """Nothing."""
-        return 0.0
 
     def penalty(self, params: StudentTParams, sum_w: np.ndarray) -> float:
         """reg_covar / 2 sum_k sum_w_k tr S_k^-1."""

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.families.base import Plain
+
 EPS = float(np.finfo(float).eps)
 
 
@@ -15,7 +17,7 @@ class UserSums(NamedTuple):
     given: Any
 
 
-class UserFamily:
+class UserFamily(Plain):
     """The protocol over ``log_prob(X, params)``, ``statistics(X, resp)`` and ``m_step(statistics, params)``.
 
     `mapped` is the engine's `tree.mapped`, since parameters and statistics may be trees; `rows` (n, d) are those that
@@ -25,13 +27,6 @@ class UserFamily:
     def __init__(self, family: Any, mapped: Callable):
         self.family, self.mapped = family, mapped
         self.rows = np.zeros((0, 0))
-
-    def statistic(self, X: np.ndarray) -> np.ndarray:
-        """The rows themselves."""
-        return X.astype(np.float64, copy=False)
-
-    def base(self, X: np.ndarray) -> None:
-        """Nothing."""
 
     def log_prob(self, X: np.ndarray, params: Any) -> np.ndarray:
         """log p(x_i | k) (n, K), checked."""
@@ -73,21 +68,9 @@ class UserFamily:
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> None:
         """Nothing: whether parameters have a density is seen in the E-step."""
 
-    def held(self, statistics: UserSums, fixed: frozenset[str]) -> UserSums:
-        """The same: nothing but weights is held."""
-        return statistics
-
-    def admitted(self, params: Any) -> Any:
-        """The same: the E-step tells."""
-        return params
-
     def log_prior(self, params: Any) -> float:
         """The family's own, or 0."""
         return float(self.family.log_prior(params)) if hasattr(self.family, "log_prior") else 0.0
-
-    def penalty(self, params: Any, sum_w: np.ndarray) -> float:
-        """Nothing."""
-        return 0.0
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Of sums of some ten terms."""
