@@ -30,4 +30,4 @@ fi
 
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m mypy
-"$venv/bin/python" -m pytest -q "$@"
+"$venv/bin/python" -m pytest -q -n 2 --dist worksteal "$@"

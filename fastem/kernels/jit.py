@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import sys
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,13 @@ def compiled(function: Callable) -> Callable:
 
 
 def _with_whole_cache(kernel: Any) -> Callable:
-    """`kernel`, compiled anew where a full disk or a copy left files of its cache that are cut off."""
+    """`kernel`, compiled anew where a full disk or a copy left files of its cache that are cut off.
+
+    All families share one index of numba's cache, which numbers their files. Of two processes that compile at the same
+    time each would take the next number, and the index of one lead to the code of the other: so each numbers its own.
+    """
+    file = kernel._cache._cache_file
+    file._data_name_pattern = file._data_name_pattern.replace("{number", uuid.uuid4().hex[:8] + ".{number")
 
     @functools.wraps(kernel)
     def call(*arguments: Any) -> Any:
