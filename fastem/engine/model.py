@@ -56,16 +56,18 @@ class Mixture:
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
-    def admitted(self, params: MixtureParams) -> MixtureParams | None:
+    def admitted(self, params: MixtureParams, plain: MixtureParams) -> MixtureParams | None:
         """Parameters that were extrapolated, or None where they are none of a mixture.
 
-        Far extrapolations leave sums of probabilities at 1 but for a rounding that would show as a gain.
+        A weight that left its domain goes half the way from the EM step `plain` to 0. Far extrapolations leave sums
+        of probabilities at 1 but for a rounding that would show as a gain.
         """
-        if not (params.weights >= 0).all() or not tree.is_finite(params):
+        if not tree.is_finite(params):
             return None
+        weights = np.where(params.weights < 0, plain.weights / 2, params.weights)
         try:
-            components = self.family.admitted(params.components)
-            params = MixtureParams(params.weights / params.weights.sum(), components)
+            components = self.family.admitted(params.components, plain.components)
+            params = MixtureParams(weights / weights.sum(), components)
             self.prepare(params, np.dtype(np.float64))
         except ValueError:
             return None

@@ -33,8 +33,19 @@ class Scale(NamedTuple):
     deviation: np.ndarray
 
 
+def within(point: np.ndarray, plain: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`point`, in which a number beyond low or high goes half the way from `plain` to there instead."""
+    point = np.where(point < low, (plain + low) / 2, point)
+    return np.where(point > high, (plain + high) / 2, point)
+
+
 class Plain:
-    """The verbs of families that have no prior, sum about nothing that is held, and are seeded by their rows."""
+    """The verbs of families that have no prior, sum about nothing that is held, and are seeded by their rows.
+
+    `between` are the least and the largest values of those parameters that have some.
+    """
+
+    between: dict[str, tuple[float, float]] = {}
 
     def statistic(self, X: np.ndarray) -> np.ndarray:
         """The rows themselves."""
@@ -48,9 +59,11 @@ class Plain:
         """The same."""
         return statistics
 
-    def admitted(self, params: Any) -> Any:
-        """The same: `prepare` tells whether they have a density."""
-        return params
+    def admitted(self, params: Any, plain: Any) -> Any:
+        """The same but `between`: `prepare` tells whether they have a density."""
+        return params._replace(
+            **{name: within(getattr(params, name), getattr(plain, name), *ends) for name, ends in self.between.items()}
+        )
 
     def log_prior(self, params: Any) -> float:
         """Nothing."""
@@ -92,8 +105,12 @@ class Family(Protocol):
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
 
-    def admitted(self, params: Any) -> Any:
-        """Params that were extrapolated, with sums of 1 to the last digit; `ValueError` if there are none."""
+    def admitted(self, params: Any, plain: Any) -> Any:
+        """Params that were extrapolated, with sums of 1 to the last digit; `ValueError` if there are none.
+
+        Numbers that left their domain fall back towards the EM step `plain`, each by itself: one probability that goes
+        to 0 must not hold the others up.
+        """
 
     def log_prior(self, params: Any) -> float:
         """Logarithm of the prior density of the parameters, but for a constant; 0 without one."""

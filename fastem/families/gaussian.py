@@ -84,6 +84,8 @@ class Gaussian(GaussianMoments, Plain):
 
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
+        if covariance_type in ("diag", "spherical"):
+            self.between = {"covariances": (self.reg_covar, np.inf)}
 
     def bricks(self, prepared: Prepared | TiedPrepared) -> tuple[Callable, Callable]:
         """Log_prob and accumulate; tied components far apart have those of full ones."""

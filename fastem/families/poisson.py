@@ -24,6 +24,8 @@ class PoissonParams(NamedTuple):
 class Poisson(LinearFamily):
     """The family of independent counts; `exposure` is the column of X that holds it, or None."""
 
+    between = {"rates": (0.0, np.inf)}
+
     def __init__(self, exposure: int | None = None, prior: float = 0.0):
         super().__init__(prior)
         self.exposure = exposure

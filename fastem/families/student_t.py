@@ -98,6 +98,9 @@ class StudentT(Plain):
     ):
         self.gaussian = Gaussian(covariance_type, reg_covar, eps)
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
+        self.between = {"tails": (0.0, np.inf)}
+        if covariance_type == "diag":
+            self.between["scales"] = (self.gaussian.reg_covar, np.inf)
 
     def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
