@@ -81,7 +81,7 @@ class Fold:
 
     def _grid(self, chunk: Chunk) -> tuple[int, int]:
         """Lanes of a tile, and number of slots."""
-        return grid(*chunk.X.shape, chunk.X.dtype)
+        return grid(len(chunk.X), chunk.X.shape[1], chunk.X.dtype)
 
     def _tile(self, chunk: Chunk, lanes: int) -> Any:
         """Scratch of one thread."""

@@ -83,9 +83,7 @@ class Product:
     def _each(self, verb: str, trees: tuple[Any, ...], *common: Any) -> tuple[Any, ...]:
         """What the verb of each group's family gives for its parts of the trees, and for what all have in common."""
         parts = zip(*(tree.groups for tree in trees), strict=True)
-        return tuple(
-            getattr(group.family, verb)(*own, *common) for group, own in zip(self.groups, parts, strict=True)
-        )
+        return tuple(getattr(group.family, verb)(*own, *common) for group, own in zip(self.groups, parts, strict=True))
 
     @property
     def prior_mean(self) -> np.ndarray:
@@ -95,7 +93,8 @@ class Product:
     @prior_mean.setter
     def prior_mean(self, mean: np.ndarray) -> None:
         for group in self.groups:
-            group.family.prior_mean = group.of_statistic(mean)
+            if hasattr(group.family, "prior_mean"):
+                group.family.prior_mean = group.of_statistic(mean)
 
     def statistic(self, X: np.ndarray) -> np.ndarray:
         """Those of the groups, side by side."""

@@ -1,8 +1,8 @@
 """The E-step of products: each group of columns has loops of its own, which meet in one buffer of log-densities.
 
 One compiled loop a combination of families would take seconds for each new combination; these are compiled once a
-family. What a family's `log_prob` leaves in a tile stays there for its `accumulate`, so a block is as many tiles of each
-group as there are tiles of rows in it.
+family. What a family's `log_prob` leaves in a tile stays there for its `accumulate`, so a block has as many tiles of
+each group as there are tiles of rows in it.
 """
 
 from collections import namedtuple
@@ -34,8 +34,9 @@ def make_joint(dtype: np.dtype, k: int, lanes: int, tiles: int) -> Joint:
 def make_own(dtype: np.dtype, d: int, k: int, lanes: int, tiles: int) -> Own:
     """Buffers of a group of d columns; what its bricks do not touch takes no memory."""
     one = make_tile(dtype, d, k, lanes)
-    kept = (_repeated(array, tiles) for array in (one.columns, one.rows, one.centred, one.spare))
-    return Own(*kept, one.resp, one.weighted, one.index, one.every, one.root_weight)
+    kept = [_repeated(array, tiles) for array in (one.columns, one.rows, one.centred, one.spare)]
+    scratch = [one.resp, one.weighted, one.index, one.every, one.root_weight]
+    return Own(*kept, *scratch)
 
 
 def _repeated(array: np.ndarray, tiles: int) -> np.ndarray:
