@@ -29,6 +29,7 @@ class GroupedColumns:
     n_jobs: int | None
     callback: Any
     warm_start: bool
+    weights_: np.ndarray
     components_: dict[Any, Any]
 
     @property
@@ -44,10 +45,10 @@ class GroupedColumns:
 
     @contextmanager
     def _opened(
-        self, X: Any, sample_weight: Any = None, y: Any = None, *, reset: bool = False, on_rows: Any = None
+        self, X: Any, sample_weight: Any = None, y: Any = None, *, reset: bool = False, **options: Any
     ) -> Iterator[Data]:
-        on_rows = on_rows or getattr(self.callback, "on_rows", None)
-        before = vars(self).get("weights_"), vars(self).get("components_")
+        options = options or {"on_rows": getattr(self.callback, "on_rows", None)}
+        weights, components = vars(self).get("weights_"), vars(self).get("components_", {})
         try:
             if reset:
                 self._begin()
@@ -56,13 +57,13 @@ class GroupedColumns:
                 weight = check_weight_range(check_weights(sample_weight, len(table)), table.dtype)
                 yield Data([chunk(table, weight)], table.shape[1], table.dtype, len(table))
                 return
-            with open_product(self._product, X, sample_weight, on_rows) as rows:
+            with open_product(self._product, X, sample_weight, **options) as rows:
                 self._learn_columns(rows.source, reset)
                 rows.check = partial(self._check_rows, reset=reset)
                 yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
         except BaseException:
-            if before[0] is not None and vars(self).get("weights_") is before[0]:
-                self.components_ = before[1]  # a model that was fitted stays so where a new fit fails
+            if weights is not None and self.weights_ is weights:
+                self.components_ = components  # a model that was fitted stays so where a new fit fails
             raise
 
     def _begin(self) -> None:
