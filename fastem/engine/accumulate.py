@@ -64,7 +64,7 @@ class Fold:
         slots = self._slots
         if slots is None or slots.dtype != dtype or slots.most < most:
             self._sums = self._merged()
-            self._slots = slots = self._fresh(dtype, most)
+            self._slots = slots = self._fresh(chunk, most)
         log_likelihood = np.zeros(min(most, len(tree.leaves(slots.sums)[0])))
         loop = self._loop(chunk, slots, log_likelihood, lanes)
 
@@ -100,12 +100,14 @@ class Fold:
             raise ValueError("there are no rows: give at least one")
         return self._merged()
 
-    def _fresh(self, dtype: np.dtype, most: int) -> Slots:
+    def _fresh(self, chunk: Chunk, most: int) -> Slots:
+        d, dtype = chunk.X.shape[1], chunk.X.dtype
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
         one = sum(a.nbytes for a in tree.leaves(family.zeros(components, 1, prepared[1])))
         size = min(most, max(4, SLOT_BYTES // one))
-        return Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), [])
+        tiles = self.model.tiles.setdefault((dtype, d, len(self.params.weights)), [])
+        return Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), tiles)
 
     def _merged(self) -> Any:
         """The sums so far, or None, plus those of the slots."""
