@@ -237,6 +237,10 @@ def test_labels_weights_that_are_held_and_sizes_that_are_selected() -> None:
     assert (model.predict(X) == truth).mean() > 0.9
     held = fastem.ProductMixture(MIXED, 2, random_state=0, weights_init=[0.3, 0.7])
     assert fit(held, X, fixed=("weights",)).weights_.tolist() == [0.3, 0.7]
+    people = frame(3000)
+    model = fastem.ProductMixture(PEOPLE, K, random_state=0, init_params="kmeans")
+    fit(model, people[500:], algorithm="stepwise", held_out=people[:500])
+    assert model.score(people) > fit(clone(model), people).score(people) - 0.05
     found = fastem.select(X, range(2, 5), estimator=fastem.ProductMixture, product=MIXED, random_state=0)
     assert found.best.n_components == 3
 
