@@ -112,7 +112,7 @@ def test_order_of_groups_and_columns_does_not_matter() -> None:
 
 
 def test_same_bits_for_any_number_of_threads_and_any_block(monkeypatch: Any) -> None:
-    X = mixed_rows(np.random.default_rng(0), 13_001)
+    X = mixed_rows(np.random.default_rng(0), 25_001)
 
     def few(n_jobs: int) -> list[np.ndarray]:
         model = fastem.ProductMixture(MIXED, K, random_state=0, init_params="random", max_iter=3, n_jobs=n_jobs)

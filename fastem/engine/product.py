@@ -13,11 +13,12 @@ from fastem.engine import accumulate
 from fastem.engine.accumulate import ONES, Slots, from_factory, grid
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
+from fastem.kernels.mixture import SMALL
 from fastem.kernels.product import block_normalize, block_rows, group_accumulate, group_log_prob, make_joint, make_own
 
-BLOCK, BLOCK_BYTES = 4096, 1 << 20
-"""Rows of a block, and bytes that go through it: calling the loops costs little beside them, and the second cache
-holds them."""
+BLOCK, BLOCK_BYTES = 8192, 3 << 18
+"""Rows of a block at most, so many that calling the loops costs little beside them, and bytes of what they read again:
+the second cache holds them."""
 
 
 def _grid(groups: Any, chunk: Chunk) -> tuple[int, int]:
@@ -30,8 +31,8 @@ def _grid(groups: Any, chunk: Chunk) -> tuple[int, int]:
 def _scratch(groups: Any, chunk: Chunk, k: int, lanes: int) -> tuple[Any, list[Any]]:
     """What the groups share, and what is each one's own."""
     dtype = chunk.X.dtype
-    row = 2 * dtype.itemsize * (k + chunk.X.shape[1])
-    tiles = max(1, min(BLOCK, BLOCK_BYTES // row) // lanes)
+    width = sum(d if d <= SMALL else -(-d // 8) * 8 for d in (group.columns for group in groups))
+    tiles = max(1, min(BLOCK, BLOCK_BYTES // (2 * dtype.itemsize * (k + width))) // lanes)
     return make_joint(dtype, k, lanes, tiles), [make_own(dtype, group.columns, k, lanes, tiles) for group in groups]
 
 
