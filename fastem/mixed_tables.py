@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.columns import RowError
+from fastem.columns import RowError, check_numeric
 from fastem.latent_class import CategoricalMixture
 from fastem.product import Column, Product
 from fastem.wording import did_you_mean
@@ -66,11 +66,13 @@ class Table:
     """A frame or array in memory, of which columns are taken; `names` is None where they are numbered."""
 
     def __init__(self, X: Any):
+        if hasattr(X, "collect"):
+            check_numeric(X)  # which says what to do with a lazy frame
         frame = hasattr(X, "columns") and hasattr(X, "dtypes")
         self.X: Any = X if frame or hasattr(X, "shape") else np.asarray(X, dtype=object)
-        if len(np.shape(self.X)) != 2:
+        if len(self.X.shape) != 2:
             raise ValueError(
-                f"Expected 2D array, got {len(np.shape(self.X))} dimensions; a frame, or an array of rows and columns, "
+                f"Expected 2D array, got {len(self.X.shape)} dimensions; a frame, or an array of rows and columns, "
                 "is wanted: one column is X.reshape(-1, 1)"
             )
         self.width = self.X.shape[1]

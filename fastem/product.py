@@ -133,8 +133,7 @@ def _estimator(key: Any, family: Any) -> MixtureEstimator:
             f"{', '.join(map(repr, FAMILIES))}, or an estimator of one of these, such as fastem.PoissonMixture(prior=1)"
         )
     for name, parameter in signature(type(family)).parameters.items():
-        value = getattr(family, name)
-        if name not in SETTINGS and value is not parameter.default and value != parameter.default:
+        if name not in SETTINGS and repr(getattr(family, name)) != repr(parameter.default):
             raise ValueError(
                 f"product has {family!r} for {key!r}, whose {name} is not of the family but of the fit: give {name} "
                 "to ProductMixture"
