@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fastem.negative_binomial import NegativeBinomialMixture
     from fastem.persistence import load
     from fastem.positive import ExponentialMixture, GammaMixture
+    from fastem.product import Product
+    from fastem.product_mixture import ProductMixture
     from fastem.regression import LinearRegressionMixture, LogisticRegressionMixture, PoissonRegressionMixture
     from fastem.selection import select
     from fastem.sources import Chunks
@@ -35,6 +37,8 @@ __all__ = [
     "NegativeBinomialMixture",
     "PoissonMixture",
     "PoissonRegressionMixture",
+    "Product",
+    "ProductMixture",
     "StepSize",
     "StudentTMixture",
     "__version__",
@@ -59,6 +63,8 @@ ROOMS = {
     "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
     "PoissonRegressionMixture": "fastem.regression",
+    "Product": "fastem.product",
+    "ProductMixture": "fastem.product_mixture",
     "StepSize": "fastem.engine.stepwise",
     "StudentTMixture": "fastem.heavy_tails",
     "em": "fastem.custom",

@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem.checkpoint import Checkpoint, fingerprint
-from fastem.data import Data
+from fastem.data import Data, in_memory
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
-from fastem.engine.chunks import chunk
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.labelled import LabelledMixture
@@ -31,7 +31,6 @@ from fastem.validation import (
     ALGORITHMS,
     check_algorithm,
     check_choice,
-    check_data,
     check_enough_rows,
     check_numbers,
     check_plan,
@@ -166,12 +165,20 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         on_rows = getattr(callback, "on_rows", None)
         with self._opened(X, sample_weight, y, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
-                held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
+                held_out = self._held_out(held_out, data.dtype)
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(float(self.tol), self.max_iter, self.max_time, callback, interrupted)
                 plan = Plan(algorithm, batch_size, step, held_out, self.accelerate, labels, fixed)
                 self._fit(data, plan, checkpoint, resume, rules)
         return self
+
+    def _held_out(self, X: Any, dtype: np.dtype) -> Chunk:
+        """Rows in memory, checked as those of a fitted model."""
+        if not in_memory(X):
+            raise ValueError("held_out is a source; rows in memory are wanted: give an array or a frame")
+        with self._opened(X) as held:
+            (whole,) = held.chunks
+            return chunk(whole.X.astype(dtype, copy=False))
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, then the most probable component of each row; the same labels as ``fit(X).predict(X)``."""

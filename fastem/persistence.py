@@ -69,8 +69,8 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     from sklearn.utils.validation import check_is_fitted  # here, because reading a file needs no scikit-learn
 
     check_is_fitted(estimator)
-    parameters, arrays = _split(_stored_parameters(estimator))
-    attributes, fitted = _split({name: value for name, value in vars(estimator).items() if _is_attribute(name)})
+    stored, found = estimator._to_file(_stored_parameters(estimator), attributes_of(estimator))
+    (parameters, arrays), (attributes, fitted) = _split(stored), _split(found)
     entries: dict[str, Any] = {f"init_{name.removesuffix('_init')}": arrays[name] for name in arrays} | fitted
     with written_beside(path) as temporary, open(temporary, "wb") as file:
         np.savez(
@@ -109,14 +109,15 @@ def load(path: str | os.PathLike) -> Any:
     kind, parameters, attributes = read(path)
     cls = getattr(importlib.import_module(KINDS[kind]), kind)
     try:
-        estimator = cls(**parameters)
+        estimator = cls._from_file(parameters, attributes)
     except TypeError as error:
         raise _damaged(path, f"its {kind} has unknown arguments ({error})") from error
-    vars(estimator).update(attributes)
+    except (KeyError, IndexError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
     try:
         params = estimator._get_params_()
         estimator._family().prepare(params.components, np.dtype(float), params.weights)
-    except (AttributeError, ValueError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, ValueError, TypeError, IndexError) as error:
         raise _damaged(path, str(error)) from error
     return estimator
 
@@ -205,6 +206,11 @@ def _contents(path: str | os.PathLike, entries: dict[str, np.ndarray]) -> Conten
     if "feature_names_in_" in attributes:  # scikit-learn holds and compares them as an array of objects
         attributes["feature_names_in_"] = np.array(attributes["feature_names_in_"], dtype=object)
     return Contents(_text(entries, "kind"), parameters, attributes)
+
+
+def attributes_of(estimator: Any) -> dict[str, Any]:
+    """What a fit has left."""
+    return {name: value for name, value in vars(estimator).items() if _is_attribute(name)}
 
 
 def _is_attribute(name: str) -> bool:

@@ -169,3 +169,14 @@ class FittedMixture:
         from fastem.persistence import save
 
         save(self, path)
+
+    def _to_file(self, parameters: dict[str, Any], attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Constructor arguments and fitted attributes as plain values and arrays."""
+        return parameters, attributes
+
+    @classmethod
+    def _from_file(cls, parameters: dict[str, Any], attributes: dict[str, Any]) -> Any:
+        """A fitted estimator from what `_to_file` gave."""
+        estimator = cls(**parameters)
+        vars(estimator).update(attributes)
+        return estimator

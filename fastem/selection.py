@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.data import opened
 from fastem.engine.initialize import subsample
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.mixture import GaussianMixture
@@ -109,7 +108,7 @@ def select(
     rows, models = [], []
     before: Any = None
     for chosen, k in steps:
-        model = estimator(k, random_state=seed, **chosen)
+        model = estimator(n_components=k, random_state=seed, **chosen)
         before = before if warm and before is not None and before[0] == chosen else None
         model = _better(model, before and before[1], fitted, sample_weight)
         before = chosen, model
@@ -165,7 +164,7 @@ def _better(model: Any, before: Any, X: Any, sample_weight: Any) -> Any:
 def _grown(model: Any, before: Any, X: Any, sample_weight: Any) -> None:
     """Give `model` the parameters of `before`, and one component more about a row that these explain badly."""
     rng = np.random.default_rng(model.random_state)
-    with opened(model, X, sample_weight, reset=True) as data:
+    with model._opened(X, sample_weight, reset=True) as data:
         sample = subsample(data.chunks, sample_size(model.n_components, data.n_features), rng)
     engine = Mixture(model._family(sample.X.dtype), model.n_jobs)
     start = Start.of(engine, model.n_components, sample, lambda: False)

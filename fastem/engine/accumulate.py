@@ -12,7 +12,7 @@ from fastem.engine.threads import run_slots
 from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
 
 
-class _Slots(NamedTuple):
+class Slots(NamedTuple):
     """Where chunks are summed, one after the other: zeroing and merging costs as much as some thousand rows."""
 
     dtype: np.dtype
@@ -32,11 +32,12 @@ SLOT_BYTES = 16 << 20
 
 
 @functools.cache
-def _compiled(factory: Callable, *bricks: Callable) -> Callable:
+def from_factory(factory: Callable, *bricks: Callable) -> Callable:
+    """What the factory compiles of these bricks, made once."""
     return factory(*bricks)
 
 
-def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
+def grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
     """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
     lanes = next(size for most, size in LANE_BYTES if d <= most) // dtype.itemsize
     tiles = -(-n // lanes)
@@ -53,32 +54,45 @@ class Fold:
 
     def __init__(self, model: Any, params: Any):
         self.model, self.params = model, params
-        self._slots: _Slots | None = None
+        self._slots: Slots | None = None
         self._sums: Any = None
 
     def add(self, chunk: Chunk) -> float:
         """Add the statistics of a chunk; returns its log-likelihood."""
-        (n, d), dtype = chunk.X.shape, chunk.X.dtype
-        lanes, most = _grid(n, d, dtype)
+        dtype = chunk.X.dtype
+        lanes, most = self._grid(chunk)
         slots = self._slots
         if slots is None or slots.dtype != dtype or slots.most < most:
             self._sums = self._merged()
-            self._slots = slots = self._fresh(dtype, most)
-        log_weights, prepared = slots.prepared
-        log_likelihood = np.zeros(min(most, len(slots.sums[0])))
-        kernel = _compiled(mixture_e_step, *self.model.family.bricks(prepared))
-        arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
+            self._slots = slots = self._fresh(chunk, most)
+        log_likelihood = np.zeros(min(most, len(tree.leaves(slots.sums)[0])))
+        loop = self._loop(chunk, slots, log_likelihood, lanes)
 
         def run(first: int, last: int) -> None:
             try:
                 tile = slots.tiles.pop()
             except IndexError:
-                tile = make_tile(slots.dtype, d, log_weights.size, lanes)
-            kernel(first, last, *arguments, tile)
+                tile = self._tile(chunk, lanes)
+            loop(first, last, tile)
             slots.tiles.append(tile)
 
         run_slots(run, len(log_likelihood), self.model.n_jobs)
         return float(log_likelihood.sum())
+
+    def _grid(self, chunk: Chunk) -> tuple[int, int]:
+        """Lanes of a tile, and number of slots."""
+        return grid(len(chunk.X), chunk.X.shape[1], chunk.X.dtype)
+
+    def _tile(self, chunk: Chunk, lanes: int) -> Any:
+        """Scratch of one thread."""
+        return make_tile(chunk.X.dtype, chunk.X.shape[1], len(self.params.weights), lanes)
+
+    def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
+        """``loop(first, last, tile)``: the rows of the slots from first up to last."""
+        log_weights, prepared = slots.prepared
+        kernel = from_factory(mixture_e_step, *self.model.family.bricks(prepared))
+        arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
+        return lambda first, last, tile: kernel(first, last, *arguments, tile)
 
     def sums(self) -> Any:
         """The family's statistics of all chunks."""
@@ -86,12 +100,14 @@ class Fold:
             raise ValueError("there are no rows: give at least one")
         return self._merged()
 
-    def _fresh(self, dtype: np.dtype, most: int) -> _Slots:
+    def _fresh(self, chunk: Chunk, most: int) -> Slots:
+        d, dtype = chunk.X.shape[1], chunk.X.dtype
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
-        one = sum(a.nbytes for a in family.zeros(components, 1, prepared[1]))
+        one = sum(a.nbytes for a in tree.leaves(family.zeros(components, 1, prepared[1])))
         size = min(most, max(4, SLOT_BYTES // one))
-        return _Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), [])
+        tiles = self.model.tiles.setdefault((dtype, d, len(self.params.weights)), [])
+        return Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), tiles)
 
     def _merged(self) -> Any:
         """The sums so far, or None, plus those of the slots."""
@@ -101,12 +117,12 @@ class Fold:
         return sums if self._sums is None else tree.add(self._sums, sums)
 
 
-def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
+def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
     """Fill what is asked of each row: those of `out` that are not empty."""
     (n, d), dtype = chunk.X.shape, chunk.X.dtype
-    lanes, slots = _grid(n, d, dtype)
+    lanes, slots = grid(n, d, dtype)
     prepared = model.prepare(params, dtype)
-    kernel = _compiled(mixture_rows, model.family.bricks(prepared[1])[0])
+    kernel = from_factory(mixture_rows, model.family.bricks(prepared[1])[0])
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
     tile = dtype, d, len(params.weights), lanes
     run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.engine import numpy_e_step, tree
-from fastem.engine.accumulate import Fold, compiled_rows
+from fastem.engine import accumulate, numpy_e_step, product, tree
 from fastem.engine.chunks import Chunk
 
 
@@ -46,8 +45,12 @@ class Mixture:
 
     def __init__(self, family: Any, n_jobs: int | None = None, fixed: frozenset[str] = frozenset()):
         self.family, self.n_jobs, self.fixed = family, n_jobs, fixed
-        self.compiled = hasattr(family, "bricks")
+        self.loops: Any = (
+            product if hasattr(family, "groups") else accumulate if hasattr(family, "bricks") else numpy_e_step
+        )
         self.halvings = int(getattr(family, "halvings", 0))
+        self.tiles: dict[tuple[np.dtype, int, int], list[Any]] = {}
+        """Scratch of threads that are not at work, by dtype, d and K."""
         self._known: tuple[Any, float] = (None, 0.0)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
@@ -76,7 +79,7 @@ class Mixture:
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
         log_likelihood = weight = 0.0
-        fold: Any = Fold(self, params) if self.compiled else numpy_e_step.Fold(self.family, params)
+        fold = self.loops.Fold(self, params)
         for chunk in chunks:
             log_likelihood += fold.add(chunk) + self._base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
@@ -147,7 +150,7 @@ class Mixture:
             name: np.empty(shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
-        (compiled_rows if self.compiled else numpy_e_step.rows)(self, params, chunk, out)
+        self.loops.rows(self, params, chunk, out)
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
         return {name: out[name] for name in wanted}

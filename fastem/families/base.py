@@ -16,6 +16,9 @@ Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fas
 since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
 ``expected_log_prob`` and ``expected_statistics``.
 
+A product of families has no bricks but ``groups``: each with a `family`, and the number of columns that are its, from
+`first` on. The engine runs their bricks (`fastem.engine.product`).
+
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 

@@ -46,7 +46,7 @@ NEGLIGIBLE = 1e-28
 """Responsibility that cannot show beside 1, even summed over 1e12 rows."""
 
 
-def _aligned(dtype, rows, columns):
+def aligned(dtype, rows, columns):
     """Zeros (rows, columns) that start on a cache line."""
     buffer = np.zeros(rows * columns + 64 // dtype.itemsize, dtype)
     first = -buffer.ctypes.data % 64 // dtype.itemsize
@@ -60,34 +60,46 @@ def make_tile(dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
     d = -(-d // width) * width
     k = -(-k // width) * width
     return Tile(
-        _aligned(dtype, d, lanes + odd),
-        _aligned(dtype, lanes, d + odd),
-        _aligned(dtype, 1, lanes),
-        _aligned(dtype, 1, lanes),
-        _aligned(dtype, 1, lanes),
-        _aligned(dtype, k, lanes),
-        _aligned(dtype, k, lanes),
-        _aligned(dtype, d, lanes + odd),
-        _aligned(dtype, lanes, d + odd),
+        aligned(dtype, d, lanes + odd),
+        aligned(dtype, lanes, d + odd),
+        aligned(dtype, 1, lanes),
+        aligned(dtype, 1, lanes),
+        aligned(dtype, 1, lanes),
+        aligned(dtype, k, lanes),
+        aligned(dtype, k, lanes),
+        aligned(dtype, d, lanes + odd),
+        aligned(dtype, lanes, d + odd),
         np.zeros(lanes + 8, np.int64),
         np.arange(lanes, dtype=np.int64),
         np.zeros(1, dtype),
-        _aligned(dtype, 2 * k, lanes).reshape(2, k, lanes),
+        aligned(dtype, 2 * k, lanes).reshape(2, k, lanes),
     )
 
 
 @brick
 def load_tile(X, weight, first, count, shift, tile):
-    """Rows first ... first + count of X minus the shift; the difference is taken in float64."""
-    rows, columns = tile.rows, tile.columns
-    lanes, d = rows.shape[0], X.shape[1]
+    """Rows first ... first + count of X minus the shift, and their weights."""
+    load_weights(weight, first, count, tile)
+    load_rows(X, first, count, shift, tile)
+
+
+@brick
+def load_weights(weight, first, count, tile):
+    """The weights of those rows, and 0 in the lanes past them."""
     largest = 0.0
     for b in range(count):
         tile.weight[0, b] = weight[first + b] if weight.size > 0 else 1.0
         largest = max(largest, tile.weight[0, b])
-    for b in range(count, lanes):
+    for b in range(count, tile.weight.shape[1]):
         tile.weight[0, b] = 0.0
     tile.least[0] = NEGLIGIBLE * largest
+
+
+@brick
+def load_rows(X, first, count, shift, tile):
+    """Rows first ... first + count of X minus the shift; the difference is taken in float64."""
+    rows, columns = tile.rows, tile.columns
+    lanes, d = rows.shape[0], X.shape[1]
     if d <= SMALL:
         for j in range(d):
             for b in range(count):
@@ -182,13 +194,14 @@ def mixture_rows(log_prob: Callable) -> Callable:
             load_tile(X, ones, t * lanes, count, prepared.shift, tile)
             log_prob(tile, prepared, tile.resp)
             normalize(tile, log_weights)
-            _put(tile, t * lanes, count, components, log_p, labels, resp)
+            put_rows(tile, t * lanes, count, components, log_p, labels, resp)
 
     return compiled(rows)
 
 
 @brick
-def _put(tile, first, count, components, log_p, labels, resp):
+def put_rows(tile, first, count, components, log_p, labels, resp):
+    """Those of log_p, labels and resp that are not empty, from a tile after `normalize`."""
     for b in range(count):
         if log_p.size > 0:
             log_p[first + b] = tile.log_prob[0, b]
