@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 
 from fastem.engine import tree
+from fastem.engine.accumulate import compiled_sums
 from fastem.engine.model import MixtureParams
 from fastem.families.user import UserFamily
+from fastem.families.user_bricks import BrickFamily
 from fastem.family_mixture import FamilyMixture
 from fastem.starts import Start
 
 VERBS = "log_prob", "statistics", "m_step"
+BRICK_VERBS = "log_prob", "accumulate", "zeros", "m_step"
 
 
 class Mixture(FamilyMixture):
@@ -91,21 +94,29 @@ max_time, on_collapse, accelerate, weights_init
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
-        if missing := [name for name in VERBS if not callable(getattr(self.family, name, None))]:
+        verbs = BRICK_VERBS if self._of_bricks() else VERBS
+        if missing := [name for name in verbs if not callable(getattr(self.family, name, None))]:
             raise ValueError(
                 f"family is {self.family!r}, without {' and '.join(missing)}; an object with the methods "
-                f"{', '.join(VERBS)} is wanted: see the docstring of fastem.Mixture for one of eight lines"
+                f"{', '.join(verbs)} is wanted: see the docstring of fastem.Mixture for one of eight lines"
             )
+
+    def _of_bricks(self) -> bool:
+        return hasattr(self.family, "accumulate")
 
     @property
     def _holdable(self) -> tuple[str, ...]:
         return ()
 
     def _family(self, dtype: Any = np.float64) -> UserFamily:
+        if self._of_bricks():
+            return BrickFamily(self.family, tree.mapped, compiled_sums, self.n_features_in_)
         return UserFamily(self.family, tree.mapped)
 
     def _check_start(self, start: Start) -> None:
         start.model.family.rows = start.T
+        if self._of_bricks():
+            start.model.family.rehearse(start.T, start.k)
 
     def _given(self, start: Start) -> Any:
         rows = np.repeat(start.T[:1], start.k, axis=0)

@@ -9,7 +9,7 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
-from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
+from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows, mixture_sums
 
 
 class _Slots(NamedTuple):
@@ -89,7 +89,7 @@ class Fold:
     def _fresh(self, dtype: np.dtype, most: int) -> _Slots:
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
-        one = sum(a.nbytes for a in family.zeros(components, 1, prepared[1]))
+        one = sum(a.nbytes for a in tree.leaves(family.zeros(components, 1, prepared[1])))
         size = min(most, max(4, SLOT_BYTES // one))
         return _Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), [])
 
@@ -110,3 +110,13 @@ def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarr
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
     tile = dtype, d, len(params.weights), lanes
     run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)
+
+
+def compiled_sums(family: Any, params: Any, X: np.ndarray, resp: np.ndarray) -> Any:
+    """The family's statistics of rows X whose weighted responsibilities (n, K) are given."""
+    (n, d), k = X.shape, resp.shape[1]
+    prepared = family.prepare(params, X.dtype, np.full(k, 1.0 / k))
+    kernel = _compiled(mixture_sums, family.bricks(prepared)[1])
+    statistics = family.zeros(params, 1, prepared)
+    kernel(X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, _grid(n, d, X.dtype)[0]))
+    return family.unpad(statistics, params, prepared)
