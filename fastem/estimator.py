@@ -54,6 +54,11 @@ FREE = {
 """Parameters that may change between a fit that is broken off and its resumption, or are looked at otherwise."""
 
 
+def without_address(thing: Any) -> str:
+    """`repr` of a function or object, the same in every process."""
+    return re.sub(" at 0x[0-9a-fA-F]+", "", repr(thing))
+
+
 class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
@@ -236,7 +241,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             **what,
             "algorithm": plan.algorithm,
             "batch_size": plan.batch_size or "default",
-            "step": re.sub(" at 0x[0-9a-fA-F]+", "", repr(plan.step)),
+            "step": without_address(plan.step),
             "held_out": fingerprint(plan.held_out),
             "labels": fingerprint_of(None if plan.labels is None else np.asarray(plan.labels)),
             "fixed": sorted(plan.fixed),

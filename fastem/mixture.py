@@ -9,6 +9,7 @@ import numpy as np
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
+from fastem.priors import check_prior, known_prior, prior_for
 from fastem.ranges import check_scale
 from fastem.starts import Start, from_centres
 from fastem.validation import (
@@ -36,6 +37,12 @@ class GaussianMixture(MixtureEstimator):
         in nats per unit weight.
     reg_covar : float, default 1e-6
         Added to the variances, in the squared units of the data.
+    prior : None, "default" or dict, default None
+        "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
+        `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and none
+        collapses. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
+        "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is monitored then
+        includes the prior's logarithm, but for a constant.
     max_iter : int, default 1000
     n_init : int, default 1
         Fits from that many starts; the best is kept.
@@ -74,6 +81,8 @@ class GaussianMixture(MixtureEstimator):
     weights_ : (K,) ; means_ : (K, d)
     covariances_, precisions_, precisions_cholesky_ : (K, d, d), (d, d), (K, d) or (K,)
         By `covariance_type`; all in X's float dtype.
+    prior_mean_, prior_scale_ : (d,), (d, d) or number
+        Those of the prior, where there is one.
     converged_ : bool
     n_iter_ : int
     stop_reason_ : str
@@ -91,6 +100,8 @@ class GaussianMixture(MixtureEstimator):
     References
     ----------
     Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
+    Fraley and Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering,
+    Journal of Classification 24.
 
     Examples
     --------
@@ -111,6 +122,7 @@ class GaussianMixture(MixtureEstimator):
         covariance_type="full",
         tol=1e-4,
         reg_covar=1e-6,
+        prior=None,
         max_iter=1000,
         n_init=1,
         init_params="race",
@@ -131,6 +143,7 @@ class GaussianMixture(MixtureEstimator):
         self.covariance_type = covariance_type
         self.tol = tol
         self.reg_covar = reg_covar
+        self.prior = prior
         self.max_iter = max_iter
         self.n_init = n_init
         self.init_params = init_params
@@ -164,9 +177,15 @@ class GaussianMixture(MixtureEstimator):
         super()._validate_parameters()
         check_numbers(self, Real, {"reg_covar": 0})
         check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
+        check_prior(self.prior)
 
     def _check_start(self, start: Start) -> None:
         check_scale(start.sample.X)
+        for name in ("prior_mean_", "prior_scale_"):
+            vars(self).pop(name, None)
+        if self.prior is not None:
+            prior = start.model.family.prior = prior_for(self.prior, start, self.covariance_type)
+            self.prior_mean_, self.prior_scale_ = prior.mean, prior.scale
         names = getattr(self, "feature_names_in_", None)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
@@ -176,7 +195,10 @@ class GaussianMixture(MixtureEstimator):
         return GaussianParams._fields
 
     def _family(self, dtype: Any = np.float64) -> Gaussian:
-        return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
+        family = Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
+        if self.prior is not None and hasattr(self, "prior_mean_"):
+            family.prior = known_prior(self.prior, self.prior_mean_, self.prior_scale_)
+        return family
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         k, d = start.k, len(start.scale.mean)

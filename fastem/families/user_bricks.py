@@ -12,6 +12,7 @@ from fastem.families.user import UserFamily
 from fastem.kernels import jit
 from fastem.kernels.jit import scalar_brick
 from fastem.kernels.mixture import load_tile, make_tile
+from fastem.wording import plural
 
 ARGUMENTS = {"log_prob": ("tile", "params", "out"), "accumulate": ("tile", "resp", "params", "sums", "s")}
 """What the two bricks are called with."""
@@ -49,11 +50,15 @@ def brick(function: Callable) -> Callable:
     9.0
     """
     if hasattr(function, "py_func"):
-        raise ValueError(f"brick was given {function!r}, compiled by Numba already; a plain function is wanted: "
-                         "take the other decorator off")
+        raise ValueError(
+            f"brick was given {function!r}, compiled by Numba already; a plain function is wanted: "
+            "take the other decorator off"
+        )
     if not hasattr(function, "__code__"):
-        raise ValueError(f"brick was given {function!r}; a function is wanted: put @fastem.brick above a def, and "
-                         "@staticmethod above both")
+        raise ValueError(
+            f"brick was given {function!r}; a function is wanted: put @fastem.brick above a def, and "
+            "@staticmethod above both"
+        )
     return scalar_brick(function)
 
 
@@ -77,7 +82,7 @@ class Slots(NamedTuple):
 
 @functools.cache
 def named(fields: tuple[str, ...]) -> Any:
-    """A NamedTuple of these fields. It has a name in this module, by which alone the key of a cached kernel holds it."""
+    """A NamedTuple of these fields, by whose name in this module alone the key of a cached kernel holds it."""
     name = "_".join(("Fields", *fields))
     globals()[name] = found = namedtuple(name, fields, module=__name__)  # noqa: PYI024
     return found
@@ -86,16 +91,18 @@ def named(fields: tuple[str, ...]) -> Any:
 @jit.brick
 def cover(tile, d):
     """Rows of weight 0, and lanes past the data, get the numbers of a row that counts: 0 may have no density."""
-    lanes, live = tile.weight.shape[1], -1
+    weight, lanes, idle = tile.weight, tile.weight.shape[1], 0
     for b in range(lanes):
-        if live < 0 and tile.weight[0, b] > 0.0:
-            live = b
-    if live < 0:
+        idle += 1 if weight[0, b] == 0.0 else 0
+    if idle == 0 or idle == lanes:
         return
-    for b in range(lanes):
-        if tile.weight[0, b] == 0.0:
-            for j in range(d):
-                tile.columns[j, b] = tile.columns[j, live]
+    live = 0
+    while weight[0, live] == 0.0:
+        live += 1
+    for j in range(d):
+        x = tile.columns[j, live]
+        for b in range(lanes):
+            tile.columns[j, b] = x if weight[0, b] == 0.0 else tile.columns[j, b]
 
 
 @functools.cache
@@ -109,8 +116,7 @@ def log_prob_of(user: Callable, params: Any) -> Callable:
         user(tile, params(*prepared.given), out)
         for k in range(out.shape[0]):
             for b in range(out.shape[1]):
-                if not out[k, b] < np.inf:
-                    out[k, b] = np.inf
+                out[k, b] = out[k, b] if out[k, b] < np.inf else np.inf
 
     return log_prob
 
@@ -123,9 +129,12 @@ def accumulate_of(user: Callable, params: Any, sums: Any) -> Callable:
     def accumulate(tile, resp, prepared, statistics, s):
         """statistics[s] += sum_b resp[k, b] T(x_b)."""
         cover(tile, prepared.shift.size)
+        bad = 0
         for b in range(resp.shape[1]):
-            if tile.log_prob[0, b] == np.inf and tile.weight[0, b] > 0.0:
-                statistics.bad[s, 0] += 1.0
+            bad += 1 if tile.log_prob[0, b] == np.inf else 0
+        if bad > 0:
+            for b in range(resp.shape[1]):
+                statistics.bad[s, 0] += 1.0 if tile.log_prob[0, b] == np.inf and tile.weight[0, b] > 0.0 else 0.0
         user(tile, resp, params(*prepared.given), sums(*statistics.given), s)
 
     return accumulate
@@ -169,22 +178,18 @@ class BrickFamily(UserFamily):
         sums = self._zeros(k)
         self.first = self.family.start(X, k) if hasattr(self.family, "start") else None
         slots = type(sums)(*(leaf[None] for leaf in sums))
-        self._called(self.accumulate_brick, tile, tile.resp, self._read(self.first), slots, 0)
+        params = self._read(self.first)
+        hint = "; at the start params is None: sums.sum_w.shape[1] is K, or give the family start(X, k) to begin with"
+        hint = hint if self.first is None else ""
+        self._called("accumulate", hint, tile, tile.resp, params, slots, 0)
         if self.first is None:
             self.first = self.m_step(type(sums)(*(leaf[0] for leaf in slots)), None)
-        self._called(self.log_prob_brick, tile, self._read(self.first), tile.resp)
+        self._called("log_prob", "", tile, self._read(self.first), tile.resp)
 
-    def _called(self, user: Callable, *arguments: Any) -> None:
+    def _called(self, name: str, hint: str, *arguments: Any) -> None:
         try:
-            user(*arguments)
+            getattr(self, f"{name}_brick")(*arguments)
         except Exception as error:
-            name = user.__name__
-            hint = ""
-            if name == "accumulate" and arguments[2] is None:
-                hint = (
-                    ". At the start params is None: take the number of components from sums.sum_w.shape[1], or give "
-                    "the family start(X, k) with params to begin with"
-                )
             raise ValueError(
                 f"{name} of {self._name()}, run as Python on {REHEARSED} rows, raised {type(error).__name__}: "
                 f"{error}{hint}"
@@ -193,7 +198,7 @@ class BrickFamily(UserFamily):
     def _zeros(self, k: int) -> Any:
         """The user's sums of zeros, checked."""
         sums = self.family.zeros(k, self.d)
-        if not hasattr(sums, "_fields") or np.shape(getattr(sums, "sum_w", None)) != (k,):
+        if not hasattr(sums, "_fields") or np.shape(getattr(sums, "sum_w", ())) != (k,):
             raise ValueError(
                 f"zeros of {self._name()} gave {sums!r} for {k} components; a NamedTuple of arrays is wanted, with "
                 f"sum_w ({k},), the sums of the responsibilities, among them"
@@ -229,12 +234,20 @@ class BrickFamily(UserFamily):
 
     def unpad(self, statistics: Slots, params: Any, prepared: BrickPrepared) -> Any:
         """Slots summed in their order; `ValueError` where rows had no density."""
-        if bad := int(statistics.bad.sum()):
-            raise ValueError(
-                f"log_prob of {self._name()} gave NaN or infinity for {bad} rows; numbers or -inf are wanted: keep its "
-                "parameters off the border in m_step, e.g. variances above 0, and leave out rows that it is not for"
-            )
+        self._check_bad(int(statistics.bad.sum()))
         return type(self._zeros(1))(*(leaf.sum(axis=0) for leaf in statistics.given))
+
+    def check_log_prob(self, log_prob: np.ndarray) -> None:
+        """`ValueError` where rows have no density."""
+        self._check_bad(int(np.count_nonzero(log_prob == np.inf)))
+
+    def _check_bad(self, bad: int) -> None:
+        if bad:
+            raise ValueError(
+                f"log_prob of {self._name()} gave NaN or infinity for {plural(bad, 'row')}; numbers or -inf are wanted:"
+                " keep its parameters off the border in m_step, e.g. variances above 0, and leave out rows that it is "
+                "not for"
+            )
 
     def base(self, X: np.ndarray) -> np.ndarray | None:
         """The family's own, of what is the same for all components, or nothing."""
