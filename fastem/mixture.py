@@ -182,7 +182,7 @@ class GaussianMixture(MixtureEstimator):
     def _check_start(self, start: Start) -> None:
         check_scale(start.sample.X)
         for name in ("prior_mean_", "prior_scale_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         if self.prior is not None:
             prior = start.model.family.prior = prior_for(self.prior, start, self.covariance_type)
             self.prior_mean_, self.prior_scale_ = prior.mean, prior.scale

@@ -160,7 +160,7 @@ class Gaussian(GaussianMoments, Plain):
         tiny = np.finfo(float).tiny
         rows = statistics.sum_w.sum() if self.covariance_type == "tied" else statistics.sum_w
         if self.prior is not None:
-            rows = rows + extra(self.prior, *params.means.shape, self.covariance_type)
+            rows = rows + extra(self.prior, len(params.means), self.covariance_type)
             statistics = heavier(self.prior, statistics, params, self.covariance_type)
         sum_w, rows = np.maximum(statistics.sum_w, tiny)[:, None], np.maximum(rows, tiny)
         delta = statistics.sum_x / sum_w
@@ -190,7 +190,7 @@ class Gaussian(GaussianMoments, Plain):
     def penalty(self, params: GaussianParams, sum_w: np.ndarray) -> float:
         """reg_covar / 2 sum_k sum_w_k tr S_k^-1, what the ridge keeps low; and what the prior does."""
         if self.prior is not None:
-            e = extra(self.prior, *params.means.shape, self.covariance_type)
+            e = extra(self.prior, len(params.means), self.covariance_type)
             sum_w = sum_w + (e / len(sum_w) if self.covariance_type == "tied" else e)
         prior = -self.log_prior(params)
         if not self.reg_covar:
