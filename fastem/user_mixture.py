@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from fastem.checkpoint import without_address
 from fastem.engine import tree
 from fastem.engine.accumulate import compiled_sums
 from fastem.engine.model import MixtureParams
-from fastem.estimator import without_address
 from fastem.families.user import UserFamily
 from fastem.families.user_bricks import BrickFamily
 from fastem.family_mixture import FamilyMixture
