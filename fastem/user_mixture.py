@@ -34,7 +34,7 @@ class Mixture(FamilyMixture):
 
         Or with two bricks (see :func:`fastem.brick`) in place of the former two, at the speed of the families that are
         built in. `params` and `sums` are NamedTuples of arrays then, and a tile is a block of B rows of which
-        ``tile.columns[j, b]`` is column j. Let the loop over b be the innermost:
+        ``tile.columns[j, b]`` is column j. Let the loop over b be the innermost, and sum into local variables:
 
         - ``log_prob(tile, params, out)``: ``out[k, b] = log p(x_b | k)``;
         - ``accumulate(tile, resp, params, sums, s)``: ``sums.name[s, k, ...] += sum_b resp[k, b] T(x_b)``; `params` is

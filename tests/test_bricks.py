@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +126,8 @@ def test_a_fit_from_the_default_start_and_from_a_checkpoint(X: np.ndarray, tmp_p
     fit(fastem.Mixture(Waits(), 2, random_state=0, callback=lambda p: p.n_iter == 1), X, checkpoint=path)
     resumed = fastem.Mixture(Waits(), 2, random_state=0).fit(X, checkpoint=path, resume=True)
     assert (resumed.params_.rates == model.params_.rates).all()
+    found = fastem.select(X, [1, 2], estimator=partial(fastem.Mixture, Waits()), random_state=0)
+    assert found.best.n_components == 2 and found.best.score(X) >= model.score(X) - 1e-3
     threads = fastem.Mixture(Waits(), 2, random_state=0, n_jobs=1).fit(X)
     assert (threads.params_.rates == model.params_.rates).all()
 
