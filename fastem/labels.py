@@ -14,10 +14,11 @@ from fastem.wording import listed
 
 def labels_among(labels: Any, y: Any, k: int) -> Any:
     """`labels`, or a `y` that can be nothing else: integers, -1 among them and none outside -1 ... K - 1."""
-    if y is None or np.ndim(y) != 1:
+    try:
+        given = np.asarray(y)
+    except (TypeError, ValueError):  # whatever it is, it is no labels
         return labels
-    given = np.asarray(y)
-    if given.dtype.kind != "i" or not given.size or given.min() != -1 or given.max() >= k:
+    if given.ndim != 1 or given.dtype.kind != "i" or not given.size or given.min() != -1 or given.max() >= k:
         return labels
     if labels is not None:
         raise ValueError(

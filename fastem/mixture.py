@@ -37,12 +37,6 @@ class GaussianMixture(MixtureEstimator):
         in nats per unit weight.
     reg_covar : float, default 1e-6
         Added to the variances, in the squared units of the data.
-    prior : None, "default" or dict, default None
-        "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
-        `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and none
-        collapses. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
-        "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is monitored then
-        includes the prior's logarithm, but for a constant.
     max_iter : int, default 1000
     n_init : int, default 1
         Fits from that many starts; the best is kept.
@@ -75,6 +69,12 @@ class GaussianMixture(MixtureEstimator):
     accelerate : {"squarem", "anderson"} or None, default "squarem"
         Extrapolate where EM takes more than a few iterations (Varadhan and Roland 2008; Henderson and Varadhan 2019),
         never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
+    prior : None, "default" or dict, default None
+        "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
+        `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no
+        variance becomes 0. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
+        "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is monitored then
+        includes the prior's logarithm, but for a constant.
 
     Attributes
     ----------
@@ -122,7 +122,6 @@ class GaussianMixture(MixtureEstimator):
         covariance_type="full",
         tol=1e-4,
         reg_covar=1e-6,
-        prior=None,
         max_iter=1000,
         n_init=1,
         init_params="race",
@@ -138,12 +137,12 @@ class GaussianMixture(MixtureEstimator):
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        prior=None,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol
         self.reg_covar = reg_covar
-        self.prior = prior
         self.max_iter = max_iter
         self.n_init = n_init
         self.init_params = init_params
@@ -159,6 +158,7 @@ class GaussianMixture(MixtureEstimator):
         self.max_time = max_time
         self.on_collapse = on_collapse
         self.accelerate = accelerate
+        self.prior = prior
 
     def to_sklearn(self):
         """The fitted model as a :class:`sklearn.mixture.GaussianMixture` with the same parameters and attributes."""
@@ -185,7 +185,7 @@ class GaussianMixture(MixtureEstimator):
             self.__dict__.pop(name, None)
         if self.prior is not None:
             prior = start.model.family.prior = prior_for(self.prior, start, self.covariance_type)
-            self.prior_mean_, self.prior_scale_ = prior.mean, prior.scale
+            self.prior_mean_, self.prior_scale_ = prior.mean, prior.scale[()]
         names = getattr(self, "feature_names_in_", None)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
