@@ -71,8 +71,8 @@ class GaussianMixture(MixtureEstimator):
         never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
     prior : None, "default" or dict, default None
         "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
-        `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no
-        variance becomes 0. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
+        `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no variance
+        becomes 0. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
         "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is monitored then
         includes the prior's logarithm, but for a constant.
 

@@ -132,6 +132,51 @@ def test_a_fit_from_the_default_start_and_from_a_checkpoint(X: np.ndarray, tmp_p
     assert (threads.params_.rates == model.params_.rates).all()
 
 
+class Logs(NamedTuple):
+    """Rates (K, d) and the sums of their logarithms (K,)."""
+
+    rates: np.ndarray
+    log_rate: np.ndarray
+
+
+class Prepared(Waits):
+    """The same family, of which the bricks read what `prepare` makes, and `accumulate` reads it too."""
+
+    @staticmethod
+    @fastem.brick
+    def log_prob(tile: Any, params: Any, out: Any) -> None:
+        for k in range(params.log_rate.size):
+            for b in range(out.shape[1]):
+                out[k, b] = params.log_rate[k] - params.rates[k, 0] * tile.columns[0, b]
+
+    @staticmethod
+    @fastem.brick
+    def accumulate(tile: Any, resp: Any, params: Any, sums: Any, s: int) -> None:
+        for k in range(params.log_rate.size):
+            for b in range(resp.shape[1]):
+                sums.sum_w[s, k] += resp[k, b]
+                sums.sum_x[s, k, 0] += resp[k, b] * tile.columns[0, b]
+
+    def prepare(self, params: Rates) -> Logs:
+        return Logs(params.rates, np.log(params.rates).sum(axis=1))
+
+    def start(self, X: np.ndarray, k: int) -> Rates:
+        return Rates(np.full((k, 1), 1 / X.mean()))
+
+    def base(self, X: np.ndarray) -> np.ndarray:
+        return np.full(len(X), 0.25)
+
+
+def test_what_a_family_may_have_besides(X: np.ndarray) -> None:
+    model = fastem.Mixture(Prepared(), 2, random_state=0).fit(X[:, :1])
+    built = fastem.ExponentialMixture(2, random_state=0).fit(X[:, :1])
+    assert model.score(X[:, :1]) - 0.25 == pytest.approx(built.score(X[:, :1]), abs=1e-3)
+    assert model.lower_bound_ == pytest.approx(model.score(X[:, :1]), rel=1e-9)
+    wrong = type("Wrong", (Prepared,), {"base": lambda self, X: np.zeros(3)})
+    with pytest.raises(ValueError, match=r"base of Wrong gave shape \(3,\)"):
+        fastem.Mixture(wrong(), 2).fit(X[:, :1])
+
+
 def test_bricks_run_uncompiled(X: np.ndarray) -> None:
     tile, resp, out = make_tile(X.dtype, 2, 2, 64), np.random.default_rng(0).random((2, 64)), np.zeros((2, 64))
     load_tile(X, np.zeros(0), 0, 64, np.zeros(2), tile)

@@ -188,7 +188,8 @@ class BrickFamily(UserFamily):
 
     def _called(self, name: str, hint: str, *arguments: Any) -> None:
         try:
-            getattr(self, f"{name}_brick")(*arguments)
+            with np.errstate(all="ignore"):
+                getattr(self, f"{name}_brick")(*arguments)
         except Exception as error:
             raise ValueError(
                 f"{name} of {self._name()}, run as Python on {REHEARSED} rows, raised {type(error).__name__}: "
