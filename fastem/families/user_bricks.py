@@ -12,7 +12,6 @@ from fastem.families.user import UserFamily
 from fastem.kernels import jit
 from fastem.kernels.jit import scalar_brick
 from fastem.kernels.mixture import load_tile, make_tile
-from fastem.wording import plural
 
 ARGUMENTS = {"log_prob": ("tile", "params", "out"), "accumulate": ("tile", "resp", "params", "sums", "s")}
 """What the two bricks are called with."""
@@ -245,7 +244,7 @@ class BrickFamily(UserFamily):
     def _check_bad(self, bad: int) -> None:
         if bad:
             raise ValueError(
-                f"log_prob of {self._name()} gave NaN or infinity for {plural(bad, 'row')}; numbers or -inf are wanted:"
+                f"log_prob of {self._name()} gave NaN or infinity for {bad} row(s); numbers or -inf are wanted:"
                 " keep its parameters off the border in m_step, e.g. variances above 0, and leave out rows that it is "
                 "not for"
             )
