@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
     from fastem.factor_analyzer import FactorAnalyzerMixture
+    from fastem.families.user_bricks import brick
     from fastem.heavy_tails import StudentTMixture
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
@@ -42,6 +43,7 @@ __all__ = [
     "StepSize",
     "StudentTMixture",
     "__version__",
+    "brick",
     "em",
     "load",
     "select",
@@ -67,6 +69,7 @@ ROOMS = {
     "ProductMixture": "fastem.product_mixture",
     "StepSize": "fastem.engine.stepwise",
     "StudentTMixture": "fastem.heavy_tails",
+    "brick": "fastem.families.user_bricks",
     "em": "fastem.custom",
     "load": "fastem.persistence",
     "select": "fastem.selection",

@@ -9,7 +9,7 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
-from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
+from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows, mixture_sums
 
 
 class Slots(NamedTuple):
@@ -126,3 +126,13 @@ def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> N
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
     tile = dtype, d, len(params.weights), lanes
     run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)
+
+
+def compiled_sums(family: Any, params: Any, X: np.ndarray, resp: np.ndarray) -> Any:
+    """The family's statistics of rows X whose weighted responsibilities (n, K) are given."""
+    (n, d), k = X.shape, resp.shape[1]
+    prepared = family.prepare(params, X.dtype, np.full(k, 1.0 / k))
+    kernel = from_factory(mixture_sums, family.bricks(prepared)[1])
+    statistics = family.zeros(params, 1, prepared)
+    kernel(X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, grid(n, d, X.dtype)[0]))
+    return family.unpad(statistics, params, prepared)

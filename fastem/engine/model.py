@@ -99,7 +99,9 @@ class Mixture:
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
         if not self.fixed:
             return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
-        components = self.family.m_step(self.family.held(statistics.components, self.fixed), params.components)
+        components = self.family.m_step(
+            self.family.held(statistics.components, params.components, self.fixed), params.components
+        )
         kept = {name: getattr(params.components, name) for name in self.fixed - {"weights"}}
         return MixtureParams(params.weights if "weights" in self.fixed else weights, components._replace(**kept))
 
@@ -144,13 +146,16 @@ class Mixture:
 
     def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
         """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""
-        n, dtype = len(chunk.X), chunk.X.dtype
+        n, dtype, check = len(chunk.X), chunk.X.dtype, getattr(self.family, "check_log_prob", None)
+        filled = wanted if check is None else {*wanted, "log_prob"}
         sizes = {"log_prob": (n,), "labels": (n,), "responsibilities": (n, len(params.weights))}
         out = {
-            name: np.empty(shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype)
+            name: np.empty(shape if name in filled else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
         self.loops.rows(self, params, chunk, out)
+        if check is not None:
+            check(out["log_prob"])
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
         return {name: out[name] for name in wanted}

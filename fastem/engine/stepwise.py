@@ -68,7 +68,7 @@ class Online(NamedTuple):
 
     `statistics` and `average` are per unit weight and about the means of `params`; t batches of `rows` rows of total
     `weight` were seen, `averaged` of them are in the average. `log_likelihood` is the sum over batches, each under the
-    parameters that had not yet seen it.
+    parameters that had not yet seen it. `whole` is the weight of one pass over rows that come again, or 0.
     """
 
     params: Any
@@ -79,6 +79,7 @@ class Online(NamedTuple):
     weight: float = 0.0
     averaged: int = 0
     log_likelihood: float = 0.0
+    whole: float = 0.0
 
 
 def begin(model: Any, params: Any) -> Online:
@@ -95,7 +96,13 @@ def estimate(model: Any, state: Online) -> Any:
     of statistics is one that rows could have (of loadings or correlations this is not true), and no
     family has to say how its parameters are averaged.
     """
-    return model.m_step(state.average, state.params) if state.averaged else state.params
+    return _m_step(model, state, state.average) if state.averaged else state.params
+
+
+def _m_step(model: Any, state: Online, statistics: Any) -> Any:
+    """The M-step of sums over all rows: a prior, which counts as some rows, stands beside these."""
+    weight = min(state.weight, state.whole or state.weight)
+    return model.m_step(tree.scale(statistics, weight), state.params)
 
 
 def stepwise_step(
@@ -135,7 +142,7 @@ def _share(schedule: Schedule, state: Online, weight: float) -> float:
 def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None, least: int) -> Online:
     """The M-step; the first one moves no component that has had fewer than `least` rows."""
     statistics, before = state.statistics, state.params
-    params = model.m_step(statistics, before)
+    params = _m_step(model, state, statistics)
     mask = model.collapsed(params, statistics)
     first = state.t <= schedule.burn_in
     if first:
@@ -144,7 +151,7 @@ def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable |
         # Want of rows is no collapse yet: as many are added as the component should have had, distributed as it is.
         statistics = tree.add(statistics, model.expected_statistics(before, mask))
         statistics = tree.scale(statistics, 1.0 / statistics.weight)
-        params = model.m_step(statistics, before)
+        params = _m_step(model, state, statistics)
     elif mask.any() and repair:
         params, _ = repair(params, statistics, state.t)
         expected = model.expected_statistics(params)
@@ -180,7 +187,7 @@ def fit_stepwise(
     once = isinstance(batches, Iterator)
     monitor.begin(state)
     while monitor.stop_reason is None:
-        seen = state.t
+        seen, weight = state.t, state.weight
         for batch in batches:
             state = stepwise_step(model, state, batch, schedule, repair)
             monitor.after_batch()
@@ -191,6 +198,7 @@ def fit_stepwise(
         else:
             if state.t == seen:
                 raise ValueError("there are no rows of positive weight: give at least one")
+            state = state._replace(whole=state.whole or state.weight - weight)
             if monitor.every is None:
                 monitor.observe(model, estimate(model, state), state)
             monitor.after_pass(last=once)

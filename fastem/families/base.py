@@ -19,6 +19,8 @@ since they keep statistics while the parameters, about which these are summed, m
 A product of families has no bricks but ``groups``: each with a `family`, and the number of columns that are its, from
 `first` on. The engine runs their bricks (`fastem.engine.product`).
 
+A family whose bricks may give no number has ``check_log_prob(log_prob)``, which raises where log p(x) is infinite.
+
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 
@@ -58,7 +60,7 @@ class Plain:
         """Nothing."""
         return None
 
-    def held(self, statistics: Any, fixed: frozenset[str]) -> Any:
+    def held(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
         """The same."""
         return statistics
 
@@ -102,7 +104,7 @@ class Family(Protocol):
     def unpad(self, statistics: Any, params: Any, prepared: Any) -> Any:
         """Statistics without slot axis and padding: additive over chunks of one iteration."""
 
-    def held(self, statistics: Any, fixed: frozenset[str]) -> Any:
+    def held(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
         """Statistics whose M-step is the best one where the parameters of those names are not to change."""
 
     def m_step(self, statistics: Any, params: Any) -> Any:

@@ -126,9 +126,9 @@ class Product:
         """Of each group."""
         return ProductParams(self._each("m_step", (statistics, params)))
 
-    def admitted(self, params: ProductParams) -> ProductParams:
+    def admitted(self, params: ProductParams, plain: ProductParams) -> ProductParams:
         """Of each group."""
-        return ProductParams(self._each("admitted", (params,)))
+        return ProductParams(self._each("admitted", (params, plain)))
 
     def log_prior(self, params: ProductParams) -> float:
         """Sum over the groups."""

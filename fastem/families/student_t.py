@@ -177,7 +177,7 @@ class StudentT(Plain):
         tails = np.clip(tails, 1.0 / MOST_DF, 1.0 / LEAST_DF)
         return np.full(len(tails), tails.mean()) if self.share_df else tails
 
-    def held(self, statistics: StudentTStatistics, fixed: frozenset[str]) -> StudentTStatistics:
+    def held(self, statistics: StudentTStatistics, params: StudentTParams, fixed: frozenset[str]) -> StudentTStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
         return statistics._replace(sum_x=np.zeros_like(statistics.sum_x)) if "means" in fixed else statistics
 

@@ -1,5 +1,6 @@
 """The E-step of a finite mixture: tiles, softmax, slots. The loop over the rows of every family is here."""
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
 
@@ -197,6 +198,31 @@ def mixture_rows(log_prob: Callable) -> Callable:
             put_rows(tile, t * lanes, count, components, log_p, labels, resp)
 
     return compiled(rows)
+
+
+def mixture_sums(accumulate: Callable) -> Callable:
+    """Compile what starts need of one family: its statistics of rows whose responsibilities are given.
+
+    Returns ``sums(X, resp, ones, prepared, statistics, tile)``, which adds them to ``statistics[...][0]``; resp (n, K).
+    """
+    mark = stamp(accumulate)
+
+    def sums(X, resp, ones, prepared, statistics, tile):
+        _ = mark
+        (n, components), lanes = resp.shape, tile.rows.shape[0]
+        tile.resp[:] = 0.0
+        tile.root[:] = 0.0
+        tile.log_prob[:] = 0.0
+        for first in range(0, n, lanes):
+            count = min(lanes, n - first)
+            load_tile(X, ones, first, count, prepared.shift, tile)
+            for k in range(components):
+                for b in range(lanes):
+                    tile.resp[k, b] = resp[first + b, k] if b < count else 0.0
+                    tile.root[k, b] = math.sqrt(tile.resp[k, b])
+            accumulate(tile, tile.resp, prepared, statistics, 0)
+
+    return compiled(sums)
 
 
 @brick
