@@ -9,7 +9,7 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
-from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows, mixture_sums
+from fastem.kernels.mixture import Tile, make_tile, mixture_e_step, mixture_rows, mixture_sums
 
 
 class Slots(NamedTuple):
@@ -43,6 +43,12 @@ def grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
     tiles = -(-n // lanes)
     # A slot leaves the caches for the next: 64 share the work well, and more of them are worth it with tiles enough.
     return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
+
+
+def _scratch(family: Any, dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
+    """A tile, with what the family asks for beside."""
+    tile = make_tile(dtype, d, k, lanes)
+    return tile._replace(extra=family.extra(dtype, d, lanes)) if hasattr(family, "extra") else tile
 
 
 LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)
@@ -85,14 +91,14 @@ class Fold:
 
     def _tile(self, chunk: Chunk, lanes: int) -> Any:
         """Scratch of one thread."""
-        return make_tile(chunk.X.dtype, chunk.X.shape[1], len(self.params.weights), lanes)
+        return _scratch(self.model.family, chunk.X.dtype, chunk.X.shape[1], len(self.params.weights), lanes)
 
     def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
         """``loop(first, last, tile)``: the rows of the slots from first up to last."""
         log_weights, prepared = slots.prepared
         kernel = from_factory(mixture_e_step, *self.model.family.bricks(prepared))
-        arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
-        return lambda first, last, tile: kernel(first, last, *arguments, tile)
+        arguments, order = (*chunk, log_weights, prepared, slots.sums, log_likelihood), self.model.order(chunk)
+        return lambda first, last, tile: kernel(first, last, *arguments, tile._replace(order=order))
 
     def sums(self) -> Any:
         """The family's statistics of all chunks."""
@@ -124,8 +130,13 @@ def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> N
     prepared = model.prepare(params, dtype)
     kernel = from_factory(mixture_rows, model.family.bricks(prepared[1])[0])
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
-    tile = dtype, d, len(params.weights), lanes
-    run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)
+    order = model.order(chunk)
+
+    def run(first: int, last: int) -> None:
+        tile = _scratch(model.family, dtype, d, len(params.weights), lanes)
+        kernel(first, last, *arguments, tile._replace(order=order))
+
+    run_slots(run, slots, model.n_jobs)
 
 
 def compiled_sums(family: Any, params: Any, X: np.ndarray, resp: np.ndarray) -> Any:

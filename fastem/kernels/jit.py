@@ -43,6 +43,9 @@ def _marked(function: Any) -> Any:
     return function
 
 
+inlined = register_jitable(forceinline=True)
+"""A brick that LLVM always inlines: for one with so many arrays that a call costs more than what it does."""
+
 _warned = False
 
 

@@ -14,10 +14,10 @@ from fastem.kernels.jit import brick, compiled, stamp
 from fastem.kernels.mixture import Tile, aligned, load_rows, load_weights, make_tile, normalize, put_rows
 from fastem.kernels.simd import group, load, store
 
-Joint = namedtuple("Joint", "weight log_prob resp root least")
+Joint = namedtuple("Joint", "weight log_prob resp root least order")
 Joint.__doc__ = "What all groups share of a block's tiles: the fields of `Tile`, with a leading axis over the tiles."
 
-Own = namedtuple("Own", "columns rows centred spare out weighted index every root_weight")
+Own = namedtuple("Own", "columns rows centred spare out weighted index every root_weight extra")
 Own.__doc__ = """What is a group's own: of each tile columns, rows, centred and spare, with a leading axis.
 
 The others are scratch of one tile after the other; out (K, B) are the log-densities of one.
@@ -27,15 +27,15 @@ The others are scratch of one tile after the other; out (K, B) are the log-densi
 def make_joint(dtype: np.dtype, k: int, lanes: int, tiles: int) -> Joint:
     """Buffers for that many tiles."""
     one = make_tile(dtype, 1, k, lanes)
-    shared = (_repeated(getattr(one, name), tiles) for name in Joint._fields)
-    return Joint(*shared)
+    shared = {name: _repeated(getattr(one, name), tiles) for name in Joint._fields if name != "order"}
+    return Joint(order=one.order, **shared)
 
 
 def make_own(dtype: np.dtype, d: int, k: int, lanes: int, tiles: int) -> Own:
     """Buffers of a group of d columns; what its bricks do not touch takes no memory."""
     one = make_tile(dtype, d, k, lanes)
     kept = [_repeated(array, tiles) for array in (one.columns, one.rows, one.centred, one.spare)]
-    scratch = [one.resp, one.weighted, one.index, one.every, one.root_weight]
+    scratch = [one.resp, one.weighted, one.index, one.every, one.root_weight, one.extra]
     return Own(*kept, *scratch)
 
 
@@ -60,13 +60,15 @@ def tile_of(t, own, joint):
         own.every,
         joint.least[t],
         own.spare[t],
+        own.extra,
+        joint.order,
     )
 
 
 @brick
 def joint_of(t, joint):
     """What the groups share of the tile t."""
-    return Joint(joint.weight[t], joint.log_prob[t], joint.resp[t], joint.root[t], joint.least[t])
+    return Joint(joint.weight[t], joint.log_prob[t], joint.resp[t], joint.root[t], joint.least[t], joint.order)
 
 
 @brick
