@@ -97,15 +97,15 @@ def test_one_gaussian_is_that_of_norm(entry: dict[str, Any]) -> None:
     columns = [header.index(name) for name in entry["columns"]]
     X = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=columns, missing_values="NA")
     assert X.shape[0] == entry["n"] and np.isnan(X).sum() == entry["missing"]
-    model = missing(tol=1e-12, max_iter=10_000).fit(X)
+    model = missing(tol=1e-15, max_iter=10_000).fit(X)
     mean, covariance = np.array(entry["mu"]), np.array(entry["sigma"])
     scale = np.sqrt(np.diag(covariance))
     assert len(X) * model.score(X) == pytest.approx(entry["loglik"], rel=1e-11)
     assert model.bic(X) == pytest.approx(entry["bic"], rel=1e-11)
-    # norm stops where no parameter moves by more than 1e-6 of itself or so, of which mdata needs the most steps.
+    # norm stops where no parameter moves by more than 1e-6 of itself or so.
     np.testing.assert_allclose(model.means_[0] / scale, mean / scale, atol=1e-6)
     np.testing.assert_allclose(
-        model.covariances_[0] / np.outer(scale, scale), covariance / np.outer(scale, scale), atol=2e-6
+        model.covariances_[0] / np.outer(scale, scale), covariance / np.outer(scale, scale), atol=1e-6
     )
 
 
