@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.conditioning import Conditioning
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
@@ -21,7 +22,7 @@ from fastem.validation import (
 )
 
 
-class GaussianMixture(MixtureEstimator):
+class GaussianMixture(Conditioning, MixtureEstimator):
     """Mixture of Gaussians, fitted by expectation-maximization.
 
     The parameters, attributes and methods of :class:`sklearn.mixture.GaussianMixture`, plus weights of rows, and an
