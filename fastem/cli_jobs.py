@@ -148,7 +148,7 @@ def check_outputs(outputs: Mapping[Path, tuple[str, ...]], inputs: list[Path]) -
     """Refuse an output that cannot be written, has another ending than expected, or is one of the inputs."""
     for path, endings in outputs.items():
         if path.suffix.lower() not in endings:
-            wanted = " or ".join(endings[:2])
+            wanted = " or ".join(ending for ending in endings if ending != ".pq")
             raise ValueError(f"cannot write {path}: the name must end in {wanted}, as {path.stem}{endings[0]} does")
         if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
             raise ValueError(f"cannot write {path}: it is also a file to read; give another name")

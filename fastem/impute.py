@@ -17,7 +17,9 @@ from fastem.scoring import generator
 from fastem.sources import open_output
 from fastem.validation import check_choice, check_number
 
-SHARED = "n_components covariance_type tol reg_covar max_iter n_init init_params random_state verbose n_jobs callback".split()
+SHARED = (
+    "n_components covariance_type tol reg_covar max_iter n_init init_params random_state verbose n_jobs callback"
+).split()
 """Parameters that are those of the mixture."""
 
 
@@ -154,9 +156,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         (n, d), with `add_indicator` (n, d + m), or `out`
         """
         if out is not None and _get_output_config("transform", self)["dense"] != "default":
-            raise ValueError(
-                "out is given, and set_output asks for frames; give out=None, or set_output(transform='default')"
-            )
+            raise ValueError("out is given, and set_output asks for frames: call set_output(transform='default')")
         return self._written(X, self._completion().filled, out, self.add_indicator)
 
     def sample(self, X, random_state=None, out=None):
