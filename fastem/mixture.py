@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import check_observed
 from fastem.conditioning import Conditioning
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
+from fastem.families.gaussian_missing import GaussianMissing
 from fastem.ranges import check_scale
 from fastem.starts import Start, from_centres
 from fastem.validation import (
@@ -69,6 +71,9 @@ class GaussianMixture(Conditioning, MixtureEstimator):
     accelerate : {"squarem", "anderson"} or None, default "squarem"
         Extrapolate where EM takes more than a few iterations (Varadhan and Roland 2008; Henderson and Varadhan 2019),
         never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
+    missing : {"error", "nan"}, default "error"
+        With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Ghahramani and Jordan
+        1994), in `fit`, `predict`, `score` and the like. Of a row without any the density is 1.
 
     Attributes
     ----------
@@ -92,6 +97,7 @@ class GaussianMixture(Conditioning, MixtureEstimator):
     References
     ----------
     Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
+    Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach, NIPS 6.
 
     Examples
     --------
@@ -127,6 +133,7 @@ class GaussianMixture(Conditioning, MixtureEstimator):
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        missing="error",
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -147,6 +154,7 @@ class GaussianMixture(Conditioning, MixtureEstimator):
         self.max_time = max_time
         self.on_collapse = on_collapse
         self.accelerate = accelerate
+        self.missing = missing
 
     def to_sklearn(self):
         """The fitted model as a :class:`sklearn.mixture.GaussianMixture` with the same parameters and attributes."""
@@ -165,10 +173,17 @@ class GaussianMixture(Conditioning, MixtureEstimator):
         super()._validate_parameters()
         check_numbers(self, Real, {"reg_covar": 0})
         check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
+        check_choice("missing", self.missing, ("error", "nan"))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "nan"
+        return tags
 
     def _check_start(self, start: Start) -> None:
-        check_scale(start.sample.X)
         names = getattr(self, "feature_names_in_", None)
+        check_observed(start.sample.X, names)
+        check_scale(start.T.astype(start.sample.X.dtype, copy=False))
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
@@ -177,7 +192,8 @@ class GaussianMixture(Conditioning, MixtureEstimator):
         return GaussianParams._fields
 
     def _family(self, dtype: Any = np.float64) -> Gaussian:
-        return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
+        family = GaussianMissing if self.missing == "nan" else Gaussian
+        return family(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         k, d = start.k, len(start.scale.mean)

@@ -9,7 +9,7 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
-from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
+from fastem.kernels.mixture import Tile, make_tile, mixture_e_step, mixture_rows
 
 
 class _Slots(NamedTuple):
@@ -44,6 +44,12 @@ def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
     return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
 
 
+def _scratch(family: Any, dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
+    """A tile, with what the family asks for beside."""
+    tile = make_tile(dtype, d, k, lanes)
+    return tile._replace(extra=family.extra(dtype, d, lanes)) if hasattr(family, "extra") else tile
+
+
 LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)
 """(features up to which, bytes of the lanes of a tile): measured; up to d = 40 the tile fits the first cache."""
 
@@ -73,7 +79,7 @@ class Fold:
             try:
                 tile = slots.tiles.pop()
             except IndexError:
-                tile = make_tile(slots.dtype, d, log_weights.size, lanes)
+                tile = _scratch(self.model.family, slots.dtype, d, log_weights.size, lanes)
             kernel(first, last, *arguments, tile)
             slots.tiles.append(tile)
 
@@ -108,5 +114,5 @@ def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarr
     prepared = model.prepare(params, dtype)
     kernel = _compiled(mixture_rows, model.family.bricks(prepared[1])[0])
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
-    tile = dtype, d, len(params.weights), lanes
-    run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)
+    tile = model.family, dtype, d, len(params.weights), lanes
+    run_slots(lambda first, last: kernel(first, last, *arguments, _scratch(*tile)), slots, model.n_jobs)

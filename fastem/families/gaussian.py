@@ -16,7 +16,7 @@ Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via th
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,10 +82,12 @@ class TiedSlots(NamedTuple):
 class Gaussian(GaussianMoments, Plain):
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
+    apart = APART
+
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
 
-    def bricks(self, prepared: Prepared | TiedPrepared) -> tuple[Callable, Callable]:
+    def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate; tied components far apart have those of full ones."""
         if isinstance(prepared, TiedPrepared):
             return tied_log_prob, tied_accumulate
@@ -93,7 +95,7 @@ class Gaussian(GaussianMoments, Plain):
             return diag_log_prob, diag_accumulate
         return full_log_prob, full_accumulate
 
-    def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Prepared | TiedPrepared:
+    def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Factor the covariances; `ValueError` if one is not positive definite.
 
         The shift is the mean of the heaviest component, which a far outlier does not move.
@@ -116,7 +118,7 @@ class Gaussian(GaussianMoments, Plain):
             return Prepared(shift, means, packed, constant)
         centres = np.zeros((k, padded), dtype)
         centres[:, :d] = distances = centred @ lower[0].T
-        if weights @ np.square(distances).sum(axis=1) > APART / np.sqrt(np.finfo(dtype).eps):
+        if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros((1, padded), dtype))
 
