@@ -27,9 +27,10 @@ class Moments(NamedTuple):
     def of(cls, pieces: Iterable[Chunk]) -> "Moments":
         """In one pass; rows of weight 0 count as absent."""
         pieces = iter(pieces)
-        moments = cls._of_piece(next(pieces))
-        for piece in pieces:
-            moments = moments._with(cls._of_piece(piece))
+        with np.errstate(over="ignore", invalid="ignore"):  # `check` tells of what is too large
+            moments = cls._of_piece(next(pieces))
+            for piece in pieces:
+                moments = moments._with(cls._of_piece(piece))
         return moments
 
     @classmethod
@@ -66,7 +67,8 @@ class Moments(NamedTuple):
         largest = float(np.sqrt(self.square / self.weight).max())
         if not largest <= (most := 1e-2 * float(np.sqrt(np.finfo(dtype).max))):
             raise ValueError(
-                f"X has values that spread over {largest:.3g}; at most {most:.1g} is wanted: divide X by it"
+                f"X has values that spread over {largest:.3g}; at most {most:.1g} is wanted, since their squares must "
+                f"be {dtype} numbers: divide X by a constant"
             )
 
 
