@@ -73,6 +73,7 @@ class Fold:
         log_weights, prepared = slots.prepared
         log_likelihood = np.zeros(min(most, len(slots.sums[0])))
         kernel = _compiled(mixture_e_step, *self.model.family.bricks(prepared))
+        order = self.model.order(chunk)
         arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
 
         def run(first: int, last: int) -> None:
@@ -80,7 +81,7 @@ class Fold:
                 tile = slots.tiles.pop()
             except IndexError:
                 tile = _scratch(self.model.family, slots.dtype, d, log_weights.size, lanes)
-            kernel(first, last, *arguments, tile)
+            kernel(first, last, *arguments, tile._replace(order=order))
             slots.tiles.append(tile)
 
         run_slots(run, len(log_likelihood), self.model.n_jobs)
@@ -114,5 +115,10 @@ def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarr
     prepared = model.prepare(params, dtype)
     kernel = _compiled(mixture_rows, model.family.bricks(prepared[1])[0])
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
-    tile = model.family, dtype, d, len(params.weights), lanes
-    run_slots(lambda first, last: kernel(first, last, *arguments, _scratch(*tile)), slots, model.n_jobs)
+    order = model.order(chunk)
+
+    def run(first: int, last: int) -> None:
+        tile = _scratch(model.family, dtype, d, len(params.weights), lanes)
+        kernel(first, last, *arguments, tile._replace(order=order))
+
+    run_slots(run, slots, model.n_jobs)

@@ -34,6 +34,8 @@ def check_finite(statistics: MixtureStatistics, what: str) -> None:
         )
 
 
+UNORDERED = np.zeros(0, np.int64)
+
 NEVER = -1e30
 """Logarithm of the weight 0: finite, for -inf minus -inf is not a number."""
 
@@ -49,6 +51,7 @@ class Mixture:
         self.compiled = hasattr(family, "bricks")
         self.halvings = int(getattr(family, "halvings", 0))
         self._known: tuple[Any, float] = (None, 0.0)
+        self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
         """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
@@ -87,6 +90,12 @@ class Mixture:
             weight = chunk.sample_weight
             self._known = chunk, 0.0 if base is None else float(weight @ base if weight.size else base.sum())
         return self._known[1]
+
+    def order(self, chunk: Chunk) -> np.ndarray:
+        """The order (n,) in which the family wants to see the rows, empty for theirs; kept for the chunk."""
+        if self._ordered[0] is not chunk:
+            self._ordered = chunk, self.family.order(chunk.X) if hasattr(self.family, "order") else UNORDERED
+        return self._ordered[1]
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""

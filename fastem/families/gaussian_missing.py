@@ -40,6 +40,12 @@ INFLATED = 1e4
 """Variance of a column over its conditional variance given the others, beyond which regressions come from S: those from
 S^-1 lose as many digits, also where it is the holes that nearly depend on each other."""
 
+BLOCK = 1 << 20
+"""Numbers looked at at a time."""
+
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio, by which words are hashed: Knuth (1973), The art of computer programming 3, 6.4."""
+
 ROUNDS, SWEEPS, RIDGE = 3, 3, 1e-3
 """Of `GaussianMissing.statistic`."""
 
@@ -138,6 +144,20 @@ class GaussianMissing(Gaussian):
         """What the bricks need beside a tile."""
         return holes.make_holes(dtype, d, lanes)
 
+    def order(self, X: np.ndarray) -> np.ndarray:
+        """Rows with the same holes one after the other, the complete ones first; empty where all rows are.
+
+        Sorted by 16 bits of a sum over the holes, in time linear in n: it brings rows together, and does not have to
+        tell all of them apart.
+        """
+        weights = np.random.default_rng(0).integers(1 << 40, size=X.shape[1]).astype(np.float64)  # sums are exact
+        keys = np.empty(len(X), np.uint16)
+        size = max(1, BLOCK // X.shape[1])
+        for first in range(0, len(X), size):
+            sums = np.isnan(X[first : first + size]).astype(np.float64) @ weights
+            keys[first : first + size] = (sums.astype(np.uint64) * SPREAD) >> np.uint64(48)
+        return np.argsort(keys, kind="stable") if keys.any() else np.zeros(0, np.int64)
+
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
         if self.covariance_type in ("diag", "spherical"):
@@ -157,7 +177,8 @@ class GaussianMissing(Gaussian):
         precisions = factors @ np.swapaxes(factors, 1, 2)
         inflation = np.diagonal(matrices, axis1=1, axis2=2) * np.diagonal(precisions, axis1=1, axis2=2)
         inflated = inflation.max(axis=1) > INFLATED
-        return MissingPrepared(shift, means, scales, constant, _padded(precisions), _padded(matrices), inflated)
+        precisions, matrices = _padded(precisions, dtype), _padded(matrices, dtype)
+        return MissingPrepared(shift, means, scales, constant, precisions, matrices, inflated)
 
     # Starts: rows without holes, for seeding alone.
 
@@ -194,9 +215,9 @@ class GaussianMissing(Gaussian):
         return super().spread_about(np.where(np.isnan(means), scale.mean, means), scale)
 
 
-def _padded(matrices: np.ndarray) -> np.ndarray:
+def _padded(matrices: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Matrices (K, d, d) one under the other, their rows padded to whole registers."""
     k, d, _ = matrices.shape
-    out = np.zeros((k * d, holes.padded(d)))
+    out = np.zeros((k * d, holes.padded(d, dtype)))
     out[:, :d] = matrices.reshape(k * d, d)
     return out

@@ -10,40 +10,44 @@ from math import log
 
 import numpy as np
 
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, inlined
 from fastem.kernels.mixture import SMALL
-from fastem.kernels.simd import fma, like, load_native, native, splat_native, store, total
+from fastem.kernels.simd import NATIVE_OF, fma, like, load_native, native, splat_native, store, total
 
-Holes = namedtuple("Holes", "runs index size count level coefficients narrow deviation line")
+Holes = namedtuple("Holes", "runs index size count level units coefficients narrow deviation line")
 Holes.__doc__ = """Scratch of one slot.
 
 runs (3, B): first lane of each run, the lane past its last, and its number m of holes; size (1,): how many runs.
 index (B, d + 1): for each run the columns of its holes, then the others, both in order. count (B,): holes of a lane.
-level (1, B): what each run adds to log p. coefficients (d, d), float64: row i is of hole i, in the columns that are
-there the coefficients with a minus sign, in those of the holes their conditional covariances; narrow is the same in the
-dtype of the tile. deviation (1, d) and line (1, B) are for one row and for one column. All are padded.
+level (1, B): what each run adds to log p. units (d, d): the identity. coefficients (d, d), float64: row i is of hole i,
+in the columns that are there the coefficients with a minus sign, in those of the holes their conditional covariances;
+narrow (d, d) is the same in the dtype of the tile. deviation (1, d) and line (1, B) are for one row and for one column.
+All are padded.
 """
 
 
 def make_holes(dtype: np.dtype, d: int, lanes: int) -> Holes:
     """Scratch for `lanes` rows of d columns."""
-    wide = padded(d)
+    wide = padded(d, dtype)
+    coefficients = np.zeros((d + 4, wide))
     return Holes(
         np.zeros((3, lanes), np.int64),
         np.zeros((lanes, d + 1), np.int64),
         np.zeros(1, np.int64),
         np.zeros(lanes, np.int64),
         np.zeros((1, lanes)),
-        np.zeros((d, wide)),
-        np.zeros((d, wide), dtype),
-        np.zeros((1, wide)),
+        np.eye(d, wide),
+        coefficients,
+        coefficients if dtype == np.float64 else np.zeros((d + 4, wide), dtype),
+        np.zeros((1, wide), dtype),
         np.zeros((1, lanes + 16), dtype),
     )
 
 
-def padded(d: int) -> int:
-    """d up to whole registers of any machine."""
-    return -(-d // 8) * 8
+def padded(d: int, dtype: np.dtype) -> int:
+    """d up to whole registers of that dtype and of float64."""
+    width = max(8, NATIVE_OF[np.dtype(dtype)])
+    return -(-d // width) * width
 
 
 @brick
@@ -78,7 +82,7 @@ def find_holes(tile, d):
     tile.extra.size[0] = n
 
 
-@brick
+@inlined
 def _all_missing(columns, b, index, r, m):
     for i in range(m):
         x = columns[index[r, i], b]
@@ -87,7 +91,7 @@ def _all_missing(columns, b, index, r, m):
     return True
 
 
-@brick
+@inlined
 def put(tile, j, b, d, x):
     """Column j of lane b becomes x, in both layouts."""
     tile.columns[j, b] = x
@@ -95,7 +99,7 @@ def put(tile, j, b, d, x):
         tile.rows[b, j] = x
 
 
-@brick
+@inlined
 def regress(holes, r, precisions, covariances, k, by_covariance):
     """The coefficients of run r in component k, and log |block|, of the block of either (K d, d) that was swept."""
     d, m = holes.index.shape[1] - 1, holes.runs[2, r]
@@ -107,29 +111,46 @@ def regress(holes, r, precisions, covariances, k, by_covariance):
     log_det = 0.0
     for p in range(first, last):
         log_det += log(a[p, index[r, p]])
-        _sweep(a, p, index[r, p], m, last)
+        _sweep(a, holes.units, p, index[r, p], m, last)
+    narrow = holes.narrow
+    if narrow.itemsize != a.itemsize:
+        for i in range(m):
+            for j in range(d):
+                narrow[i, j] = a[i, j]
     return log_det
 
 
-@brick
-def _sweep(a, p, c, wanted, last):
-    """Eliminate column c by row p: from rows below it, and from those that are wanted."""
-    scale = 1.0 / a[p, c]
-    a[p, c] = 1.0
+@inlined
+def _sweep(a, units, p, c, wanted, last):
+    """Eliminate column c by row p: from rows below it, and from those that are wanted; four rows at a time.
+
+    Entry c of a row is replaced by way of the unit vector: a store of one number would hold up the next load of all.
+    """
+    pivot = a[p, c]
+    scale = 1.0 / pivot
     for j in range(0, a.shape[1], native(a)):
-        row = load_native(a, p, j)
-        store(a, p, j, row * like(row, scale))
-    for i in range(last):
-        if i == p or wanted <= i < p:
-            continue
-        factor = -a[i, c]
-        a[i, c] = 0.0
+        row, unit = load_native(a, p, j), load_native(units, c, j)
+        store(a, p, j, fma(unit, like(unit, scale), fma(unit, like(unit, -pivot), row) * like(unit, scale)))
+    for i in range(0, last, 4):
+        f0 = _factor(a, i, c, p, wanted, last)
+        f1 = _factor(a, i + 1, c, p, wanted, last)
+        f2 = _factor(a, i + 2, c, p, wanted, last)
+        f3 = _factor(a, i + 3, c, p, wanted, last)
         for j in range(0, a.shape[1], native(a)):
-            row = load_native(a, p, j)
-            store(a, i, j, fma(like(row, factor), row, load_native(a, i, j)))
+            row, unit = load_native(a, p, j), load_native(units, c, j)
+            store(a, i, j, fma(like(row, f0), row, fma(like(row, f0), unit, load_native(a, i, j))))
+            store(a, i + 1, j, fma(like(row, f1), row, fma(like(row, f1), unit, load_native(a, i + 1, j))))
+            store(a, i + 2, j, fma(like(row, f2), row, fma(like(row, f2), unit, load_native(a, i + 2, j))))
+            store(a, i + 3, j, fma(like(row, f3), row, fma(like(row, f3), unit, load_native(a, i + 3, j))))
 
 
-@brick
+@inlined
+def _factor(a, i, c, p, wanted, last):
+    """How often row p is added to row i; 0 for itself, and for rows that are not there or done with."""
+    return 0.0 if i == p or i >= last or wanted <= i < p else -a[i, c]
+
+
+@inlined
 def fill(tile, r, means, k, d):
     """The holes of run r become their means in component k, given what is there; `regress` comes first."""
     if tile.extra.runs[1, r] - tile.extra.runs[0, r] < native(tile.columns):
@@ -138,14 +159,13 @@ def fill(tile, r, means, k, d):
         _fill_lanes(tile, r, means, k, d)
 
 
-@brick
+@inlined
 def _fill_rows(tile, r, means, k, d):
-    holes = tile.extra
-    index, a, y, m = holes.index, holes.coefficients, holes.deviation, holes.runs[2, r]
-    for b in range(holes.runs[0, r], holes.runs[1, r]):
+    index, a, y, m = tile.extra.index, tile.extra.narrow, tile.extra.deviation, tile.extra.runs[2, r]
+    for b in range(tile.extra.runs[0, r], tile.extra.runs[1, r]):
         if d > SMALL:
-            for j in range(d):
-                y[0, j] = tile.rows[b, j] - means[k, j]
+            for j in range(0, y.shape[1], native(y)):
+                store(y, 0, j, load_native(tile.rows, b, j) - load_native(means, k, j))
         else:
             for j in range(d):
                 y[0, j] = tile.columns[j, b] - means[k, j]
@@ -158,15 +178,13 @@ def _fill_rows(tile, r, means, k, d):
             put(tile, index[r, i], b, d, means[k, index[r, i]] - total(s))
 
 
-@brick
+@inlined
 def _fill_lanes(tile, r, means, k, d):
     holes = tile.extra
     index, a, line, y, m = holes.index, holes.narrow, holes.line, tile.centred, holes.runs[2, r]
     first, last = holes.runs[0, r], holes.runs[1, r]
     for q in range(m, d):
         j = index[r, q]
-        for i in range(m):
-            a[i, j] = holes.coefficients[i, j]
         mean = splat_native(means, k, j)
         for b in range(first, last, native(y)):
             store(y, j, b, load_native(tile.columns, j, b) - mean)

@@ -23,6 +23,9 @@ brick = register_jitable
 Not `inline="always"`: Numba 0.68 then merges variables of the brick's loops, and stores of one loop are lost.
 """
 
+inlined = register_jitable(forceinline=True)
+"""A brick that LLVM always inlines: for one with so many arrays that a call costs more than what it does."""
+
 _warned = False
 
 

@@ -23,7 +23,7 @@ from fastem.kernels.simd import (
 from fastem.kernels.special import exp, log
 
 Tile = namedtuple(
-    "Tile", "columns rows weight root_weight log_prob resp root centred weighted index every least spare extra"
+    "Tile", "columns rows weight root_weight log_prob resp root centred weighted index every least spare extra order"
 )
 Tile.__doc__ = """Scratch of one slot: a block of B rows of X minus the shift, and what is computed of them.
 
@@ -32,7 +32,8 @@ in the lanes past the data; log_prob (1, B) is log p(x); resp (K, B) holds log p
 the weight, and root its square root; rows past K are 0. least (1,) is the responsibility below which a lane adds
 nothing that float64 could hold; every (B,) counts the lanes. root_weight (1, B), centred (d, B), weighted (B, d) and
 index (B,) are free for bricks, and so is spare (2, K, B), for what `log_prob` leaves to `accumulate`. d is padded to
-whole registers, and with zeros. extra is what a family asks for beside: nothing, for most.
+whole registers, and with zeros. extra is what a family asks for beside: nothing, for most. order (n,) are the rows of X
+in the order in which tiles take them; empty for that of X.
 """
 
 SMALL = 3
@@ -76,6 +77,7 @@ def make_tile(dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
         np.zeros(1, dtype),
         _aligned(dtype, 2 * k, lanes).reshape(2, k, lanes),
         np.zeros(0),
+        np.zeros(0, np.int64),
     )
 
 
@@ -86,27 +88,38 @@ def load_tile(X, weight, first, count, shift, tile):
     lanes, d = rows.shape[0], X.shape[1]
     largest = 0.0
     for b in range(count):
-        tile.weight[0, b] = weight[first + b] if weight.size > 0 else 1.0
+        tile.weight[0, b] = weight[row_of(tile, first + b)] if weight.size > 0 else 1.0
         largest = max(largest, tile.weight[0, b])
     for b in range(count, lanes):
         tile.weight[0, b] = 0.0
     tile.least[0] = NEGLIGIBLE * largest
     if d <= SMALL:
         for j in range(d):
-            for b in range(count):
-                columns[j, b] = X[first + b, j] - shift[j]
+            if tile.order.size > 0:
+                for b in range(count):
+                    columns[j, b] = X[tile.order[first + b], j] - shift[j]
+            else:
+                for b in range(count):
+                    columns[j, b] = X[first + b, j] - shift[j]
             for b in range(count, lanes):
                 columns[j, b] = 0.0
         return
     for b in range(count):
+        i = row_of(tile, first + b)
         for j in range(d):
-            rows[b, j] = X[first + b, j] - shift[j]
+            rows[b, j] = X[i, j] - shift[j]
     for b in range(count, lanes):
         for j in range(d):
             rows[b, j] = 0.0
     for b in range(0, lanes, native(rows)):
         for j in range(0, d, native(rows)):
             transpose(rows, b, j, columns)
+
+
+@brick
+def row_of(tile, i):
+    """The i-th row that tiles take."""
+    return tile.order[i] if tile.order.size > 0 else i
 
 
 @brick
@@ -193,13 +206,14 @@ def mixture_rows(log_prob: Callable) -> Callable:
 @brick
 def _put(tile, first, count, components, log_p, labels, resp):
     for b in range(count):
+        i = row_of(tile, first + b)
         if log_p.size > 0:
-            log_p[first + b] = tile.log_prob[0, b]
+            log_p[i] = tile.log_prob[0, b]
         if labels.size > 0:
             best = 0
             for k in range(1, components):
                 best = k if tile.resp[k, b] > tile.resp[best, b] else best
-            labels[first + b] = best
+            labels[i] = best
         if resp.size > 0:
             for k in range(components):
-                resp[first + b, k] = tile.resp[k, b]
+                resp[i, k] = tile.resp[k, b]
