@@ -13,7 +13,7 @@ from rich.console import Console
 import fastem
 from fastem import plot
 
-STARTS = [(310.0, 20.0), (440.0, 30.0), (320.0, 110.0), (445.0, 100.0)]
+STARTS = [(300.0, 25.0), (455.0, 35.0), (345.0, 112.0), (392.0, 105.0)]
 """Mean and standard deviation."""
 
 
@@ -54,13 +54,13 @@ def draw_paths(ax: Axes, seen: np.ndarray, paths: list[np.ndarray]) -> None:
     mu, deviation = np.meshgrid(np.linspace(285, 470, 200), np.linspace(15, 122, 200))
     value = -len(seen) * (np.log(deviation) + (seen.var() + (seen.mean() - mu) ** 2) / (2 * deviation**2))
     levels = value.max() - np.array([60, 40, 25, 15, 8, 4, 1.5, 0.4])
-    ax.contour(mu, deviation, value, levels=levels, colors="0.8", linewidths=1)
+    ax.contour(mu, deviation, value, levels=levels, colors="0.8", linewidths=1, linestyles="solid")
     for path, color in zip(paths, plot.COLORS):
         ax.plot(*path.T, color=color, marker="o", markersize=5, linewidth=1.5)
         ax.plot(*path[0], color=color, marker="o", markersize=10)
     ax.plot(seen.mean(), seen.std(), marker="*", markersize=18, color="black", markeredgecolor="white", zorder=5)
     ax.annotate(
-        "mean and deviation\nof the 30 observed", (seen.mean(), seen.std()), (393, 47), arrowprops={"arrowstyle": "-"}
+        "mean and deviation\nof the 30 observed", (seen.mean(), seen.std()), (343, 22), arrowprops={"arrowstyle": "-"}
     )
     ax.set(xlabel="mean", ylabel="standard deviation", title="EM from four starts, over the log-likelihood")
 
@@ -91,7 +91,8 @@ def lecture(console: Console, out: Path) -> None:
     figure.savefig(out / "missing-values.png", dpi=110)
     plt.close(figure)
     console.print(
-        f"univariate normal, 10 of 40 missing: from {len(paths)} starts to mean {seen.mean():.3f}, deviation {seen.std():.3f}"
+        f"univariate normal, {n - len(seen)} of {n} missing: from {len(paths)} starts to mean {seen.mean():.3f}, "
+        f"deviation {seen.std():.3f}"
     )
     X = load()
     hidden = np.random.default_rng(0).random(len(X)) < 1 / 3
