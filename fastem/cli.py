@@ -228,7 +228,7 @@ def impute(
     seed: Seed = None,
     tol: Tol = 1e-4,
     max_iter: MaxIter = 1000,
-    reg_covar: Annotated[float, Option(min=0, help="Added to every variance, in units of its column's.")] = 1e-6,
+    reg_covar: Annotated[float, Option(min=0, help="Added to every variance, in units of its column's.")] = 5e-3,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
