@@ -6,7 +6,8 @@ With S^-1 = P = U U^T, v = x - mu with zeros at the missing entries m, and g = (
     log p(x_o | k) = log p(x^ | k) + (m log 2 pi - log |P_mm|) / 2, x^ being x with those expectations.
 
 So a row costs about as much as a complete one and m^3, whatever the others miss. x^ is where p(x | k) is largest given
-x_o: rounding in it enters log p squared.
+x_o: rounding in it enters log p squared. Expectations lose as many digits as the variance of a column has over its
+variance given all others: six of sixteen at a ridge of 1e-6.
 
 Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach, NIPS 6.
 """
