@@ -48,7 +48,7 @@ def refitted(
     scaled = units.of_covariances(covariances, kind, -1)
     mixture.set_params(
         n_components=len(weights),
-        weights_init=weights,
+        weights_init=weights / weights.sum(),  # of a float32 model they sum to 1 but for its rounding
         means_init=(means - units.centre) / units.scale,
         precisions_init=np.linalg.inv(scaled) if kind in ("full", "tied") else 1.0 / scaled,
         random_state=int(rng.integers(2**31)),

@@ -46,7 +46,8 @@ def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
     yield "covariances", f"{parameters['covariance_type']}, {means.dtype}"
     reason, after = attributes["stop_reason_"], plural(int(attributes["n_iter_"]), "iteration")
     yield "fit", f"{ENDINGS.get(reason, reason)} after {after}{_seconds(attributes)}"
-    yield "log-likelihood", f"{float(attributes['lower_bound_']):.6f} per row"
+    if not np.isnan(bound := float(attributes["lower_bound_"])):
+        yield "log-likelihood", f"{bound:.6f} per row"
     happened = _diagnostics(attributes.get("diagnostics_", {}))
     if happened:
         yield "components in trouble", happened

@@ -236,6 +236,8 @@ def test_several_draws_know_how_uncertain_the_parameters_are() -> None:
     assert alone.shape == with_bootstrap.shape == (40, 24, 2)
     for drawn in (alone, with_bootstrap):
         np.testing.assert_array_equal(drawn[:, :8], np.tile(X[:8], (40, 1, 1)))
+    single = X.astype(np.float32)
+    assert GaussianImputer().fit(single).multiple_impute(single, 2, random_state=0, bootstrap=True).dtype == np.float32
     expected = imputer.transform(X)[8:, 1]
     assert abs((alone[:, 8:, 1] - expected).mean()) < 0.05
     # The mean of the column: between the draws it varies by 1/n of the residual variance, and by the line fitted to 8.
