@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fastem.factor_analyzer import FactorAnalyzerMixture
     from fastem.families.user_bricks import brick
     from fastem.heavy_tails import StudentTMixture
+    from fastem.impute import GaussianImputer
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
     from fastem.negative_binomial import NegativeBinomialMixture
@@ -30,6 +31,7 @@ __all__ = [
     "ExponentialMixture",
     "FactorAnalyzerMixture",
     "GammaMixture",
+    "GaussianImputer",
     "GaussianMixture",
     "LinearRegressionMixture",
     "LogisticRegressionMixture",
@@ -57,6 +59,7 @@ ROOMS = {
     "ExponentialMixture": "fastem.positive",
     "FactorAnalyzerMixture": "fastem.factor_analyzer",
     "GammaMixture": "fastem.positive",
+    "GaussianImputer": "fastem.impute",
     "GaussianMixture": "fastem.mixture",
     "LinearRegressionMixture": "fastem.regression",
     "LogisticRegressionMixture": "fastem.regression",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastem.columns import check_observed
+from fastem.conditioning import Conditioning
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
@@ -24,7 +25,7 @@ from fastem.validation import (
 )
 
 
-class GaussianMixture(MixtureEstimator):
+class GaussianMixture(Conditioning, MixtureEstimator):
     """Mixture of Gaussians, fitted by expectation-maximization.
 
     The parameters, attributes and methods of :class:`sklearn.mixture.GaussianMixture`, plus weights of rows, and an

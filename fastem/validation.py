@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Mapping
+from functools import cache
 from inspect import signature
 from numbers import Integral
 from typing import Any
@@ -76,9 +77,15 @@ def check_number(name: str, value: Any, kind: Any, least: float, example: Any) -
         raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted: try {name}={example!r}")
 
 
+@cache
+def _parameters_of(kind: Any) -> Mapping[str, Any]:
+    """Of the constructor; this takes part of a millisecond, and is asked for several times a fit."""
+    return signature(kind).parameters
+
+
 def check_numbers(estimator: Any, kind: Any, least: Mapping[str, float]) -> None:
     """`check_number` of parameters of an estimator by name; their defaults are the examples."""
-    defaults = signature(type(estimator)).parameters
+    defaults = _parameters_of(estimator.__class__)
     for name, smallest in least.items():
         example = defaults[name].default if name in defaults else smallest
         check_number(name, getattr(estimator, name), kind, smallest, example)
