@@ -192,7 +192,7 @@ max_time, on_collapse, accelerate
         keys, given = [part.key for part in product.parts], parameters.get("params_init")
         given = None if given is None else dict(zip(keys, given, strict=True))
         own = {name: value for name, value in attributes.items() if not re.match(r"group\d+_", name)}
-        model = cls(**parameters | {"product": product, "params_init": given})
+        model: Any = cls(**parameters | {"product": product, "params_init": given})
         vars(model).update(own)
         model._begin()
         for g, (_, mixture, where) in enumerate(model._cut):

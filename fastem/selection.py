@@ -2,13 +2,14 @@
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem.engine.initialize import subsample
@@ -84,9 +85,9 @@ def select(
     n_components : int or iterable of int
     criterion : {"bic", "aic", "icl", "heldout"}
         "heldout" is minus the mean log-density of rows that were not fitted; of all the least is best.
-    estimator : class, default GaussianMixture
-        Called as ``estimator(k, random_state=..., **settings)``; of a family of your own
-        ``functools.partial(fastem.Mixture, family)``.
+    estimator : class or unfitted estimator, default GaussianMixture
+        A class is called as ``estimator(n_components=k, random_state=..., **settings)``; an estimator is cloned, with
+        its own settings where there are no others, its `random_state` among them.
     y, sample_weight, labels : array-like (n,), optional
         As in the estimator's `fit`: mixtures of regressions need `y`.
     held_out : float or array-like (m, d), default 0.2
@@ -123,6 +124,7 @@ def select(
     sizes = sorted({int(k) for k in np.atleast_1d(np.array(n_components))})
     if not sizes or sizes[0] < 1:
         raise ValueError(f"n_components is {n_components!r}; numbers of at least 1 are wanted: try range(1, 10)")
+    make = _maker(estimator, random_state)
     random_state = check_seed(random_state)
     fitted = judged = Rows(X, y, sample_weight, labels)
     if criterion == "heldout":
@@ -135,7 +137,7 @@ def select(
     with _bar(progress) as bar:
         task = bar.add_task("selecting", total=len(steps))
         for chosen, k in steps:
-            model = estimator(n_components=k, random_state=seed, **chosen)
+            model = make(n_components=k, random_state=seed, **chosen)
             before = before if warm and before is not None and before[0] == chosen else None
             model = _better(model, before and before[1], fitted)
             before = chosen, model
@@ -147,6 +149,23 @@ def select(
             bar.update(task, advance=1, description=words)
     order = np.argsort([row[criterion] for row in rows], kind="stable")
     return Selection(models[order[0]], _table([rows[i] for i in order]), criterion)
+
+
+def _maker(estimator: Any, random_state: Any) -> Callable:
+    """What makes the models."""
+    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+        if callable(estimator):
+            return estimator
+        raise ValueError(
+            f"estimator is {estimator!r}; a mixture of fastem is wanted, as a class or an object: try "
+            "fastem.PoissonMixture()"
+        )
+    keep = random_state is None and estimator.random_state is not None
+
+    def make(random_state: Any, **settings: Any) -> Any:
+        return clone(estimator).set_params(**settings if keep else settings | {"random_state": random_state})
+
+    return make
 
 
 def _bar(progress: bool) -> Progress:

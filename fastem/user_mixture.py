@@ -30,7 +30,7 @@ class Mixture(FamilyMixture):
         - ``statistics(X, resp)``: sums over the rows, weighted by the responsibilities (n, K), which hold the weights
           of the rows too; those of chunks are added;
         - ``m_step(statistics, params)``: parameters that maximise, or at least raise, the expected log-likelihood;
-          `params` is None at the start.
+          `params` are those before, and None at the start: do not count on them unless you give `params_init`.
 
         Or with two bricks (see :func:`fastem.brick`) in place of the former two, at the speed of the families that are
         built in. `params` and `sums` are NamedTuples of arrays then, and a tile is a block of B rows of which
@@ -82,6 +82,12 @@ max_time, on_collapse, accelerate, weights_init
     """
 
     _algorithms = ("batch",)
+    _advice = {
+        "decreased": "m_step lowered the log-likelihood: it is to maximise, or at least to raise, the expected sum of "
+        "log_prob given these statistics; look whether log_prob is the logarithm of a density",
+        "not_finite": "log_prob is -inf in all components for some row, or its sum is no finite number: remove rows "
+        "that no component can give, or keep the parameters off the border in m_step",
+    }
     params_: Any
 
     def __init__(
@@ -109,6 +115,8 @@ max_time, on_collapse, accelerate, weights_init
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
+        if isinstance(self.family, type):
+            raise ValueError(f"family is the class {self.family.__name__}; an object of it is wanted: call it first")
         verbs = BRICK_VERBS if self._of_bricks() else VERBS
         if missing := [name for name in verbs if not callable(getattr(self.family, name, None))]:
             raise ValueError(

@@ -78,7 +78,7 @@ def report_ending(estimator: Any) -> None:
 
 def warning_of_ending(estimator: Any) -> str:
     """What to warn of after a fit: collapsed components, and no convergence; nothing where all went well."""
-    parts = []
+    parts, advice = [], ADVICE | getattr(estimator, "_advice", {})
     counts = {words: len(estimator.diagnostics_[name]) for name, words in TROUBLES.items()}
     if any(counts.values()):
         found = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
@@ -87,7 +87,7 @@ def warning_of_ending(estimator: Any) -> str:
     if not estimator.converged_ and estimator.stop_reason_ != "exhausted":
         parts.append(
             f"the fit did not converge: stop_reason_ is {estimator.stop_reason_!r} after "
-            f"{plural(estimator.n_iter_, 'iteration')}; {ADVICE[estimator.stop_reason_]}"
+            f"{plural(estimator.n_iter_, 'iteration')}; {advice[estimator.stop_reason_]}"
         )
     return "; ".join(parts)
 

@@ -144,8 +144,22 @@ def test_a_family_of_ones_own() -> None:
         (broken(log_prob=lambda self, X, params: X[:, 0]), r"log_prob of Broken gave an array of shape \(1000,\)"),
         (broken(log_prob=lambda self, X, params: np.full((len(X), 2), np.nan)), "gave nan for row 0"),
         (broken(m_step=lambda self, s, p: 3.0), r"m_step of Broken gave an array of shape \(\)"),
+        (broken(statistics=lambda self, X, resp: None), "statistics of Broken gave None"),
+        (Own, "an object of it is wanted"),
     ],
 )
 def test_families_of_the_wrong_form(family: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fastem.Mixture(family, 2, random_state=0).fit(X[:, None])
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (broken(m_step=lambda self, s, p: 9 - s[1] / s[0]), "m_step lowered the log-likelihood"),
+        (broken(log_prob=lambda self, X, p: np.where(X[:, :1] > 1, -np.inf, X - p)), "log_prob is -inf in all comp"),
+    ],
+)
+def test_families_that_end_a_fit_are_told_why(family: Any, message: str) -> None:
+    with pytest.warns(ConvergenceWarning, match=message):
+        fastem.Mixture(family, 2, params_init=[-1.0, 1.0], accelerate=None).fit(X[:, None])

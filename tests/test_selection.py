@@ -89,7 +89,16 @@ def test_progress_is_shown_where_it_is_asked_for(X: np.ndarray, monkeypatch: pyt
     assert (shown.table.bic == quiet.table.bic).all()
 
 
+def test_an_estimator_is_a_template(X: np.ndarray) -> None:
+    template = fastem.GaussianMixture(covariance_type="tied", random_state=3)
+    best = fastem.select(X, [2], estimator=template).best
+    assert (best.covariance_type, best.random_state) == ("tied", 3) and not hasattr(template, "means_")
+    assert fastem.select(X, [2], estimator=template, random_state=0).best.random_state != 3
+
+
 def test_bad_input_is_told(X: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="estimator is 'gauss'"):
+        fastem.select(X, [1], estimator="gauss")
     with pytest.raises(ValueError, match="criterion is 'best'"):
         fastem.select(X, criterion="best")
     with pytest.raises(ValueError, match=r"range\(1, 10\)"):

@@ -46,7 +46,10 @@ class UserFamily(Plain):
 
     def statistics(self, X: np.ndarray, resp: np.ndarray, params: Any = None) -> UserSums:
         """The family's sums, with responsibilities (n, K) times the weights of the rows."""
-        given = self.mapped(lambda leaf: np.asarray(leaf, dtype=np.float64), self.family.statistics(X, resp))
+        found = self.family.statistics(X, resp)
+        if found is None:
+            raise ValueError(f"statistics of {self._name()} gave None; sums over the rows are wanted: return them")
+        given = self.mapped(lambda leaf: np.asarray(leaf, dtype=np.float64), found)
         return UserSums(resp.sum(axis=0), given)
 
     def m_step(self, statistics: UserSums, params: Any) -> Any:
