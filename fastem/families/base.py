@@ -16,6 +16,9 @@ Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fas
 since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
 ``expected_log_prob`` and ``expected_statistics``.
 
+Two more are for bricks that need them: ``extra(dtype, d, lanes)`` is scratch that every tile gets beside its own, and
+``order(X)`` the order (n,) in which tiles take the rows, or an empty one.
+
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 
