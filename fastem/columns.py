@@ -158,7 +158,7 @@ def check_observed(X: np.ndarray, names: Any = None) -> None:
     """`ValueError` that names the columns without any value in the rows that a start is made from."""
     empty = np.flatnonzero(np.isnan(X).all(axis=0))
     if empty.size:
-        called = empty if names is None else [names[j] for j in empty]
+        called = empty if names is None else [repr(names[j]) for j in empty]
         raise ValueError(
             f"all values are missing in {listed(called, 'column')} of the {len(X)} rows (of positive weight) that were "
             "looked at for a start; at least one is wanted. Leave such columns out"

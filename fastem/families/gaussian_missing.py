@@ -51,10 +51,10 @@ ROUNDS, SWEEPS, RIDGE = 3, 3, 1e-3
 
 
 class MissingPrepared(NamedTuple):
-    """As the Gaussian's `Prepared`; precisions and covariances (K d, d) float64, padded, or deviations (K, d) of a
-    diagonal: levels (K, d) are what a hole adds to log p, variances (K, d) what it adds to sum_xx.
+    """As the Gaussian's `Prepared`, with precisions and covariances (K d, d), float64 and padded.
 
-    inflated (K,): whether regressions come from the covariances.
+    Of a diagonal they are (K, d), what a hole adds to log p and to sum_xx. inflated (K,): whether regressions come from
+    the covariances.
     """
 
     shift: np.ndarray
@@ -88,9 +88,8 @@ def missing_log_prob(tile, prepared, out):
 @brick
 def missing_accumulate(tile, resp, prepared, statistics, s):
     """The moments about the means of the tile with its holes filled, and the covariances of what was filled in."""
-    runs, index, a, d = tile.extra.runs, tile.extra.index, tile.extra.coefficients, prepared.shift.size
+    runs, d = tile.extra.runs, prepared.shift.size
     for k in range(prepared.constant.shape[1]):
-        sum_xx = statistics.sum_xx[s, k]
         for r in range(tile.extra.size[0]):
             weight = holes.weight_of(tile.extra, r, resp, k)
             if weight <= tile.least[0]:
@@ -98,9 +97,7 @@ def missing_accumulate(tile, resp, prepared, statistics, s):
             by_covariance = prepared.inflated[k] or 2 * runs[2, r] > d
             holes.regress(tile.extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
             holes.fill(tile, r, prepared.means, k, d)
-            for i in range(runs[2, r]):
-                for j in range(i, runs[2, r]):
-                    sum_xx[index[r, i], index[r, j]] += weight * a[i, index[r, j]]
+            holes.add_within(tile.extra, r, weight, statistics.sum_xx[s, k])
         full_accumulate_of(tile, resp, prepared, statistics, s, k)
 
 

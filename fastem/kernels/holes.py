@@ -12,17 +12,17 @@ import numpy as np
 
 from fastem.kernels.jit import brick, inlined
 from fastem.kernels.mixture import SMALL
-from fastem.kernels.simd import NATIVE_OF, fma, like, load_native, native, splat_native, store, total
+from fastem.kernels.simd import NATIVE_OF, add_to, fma, like, load_native, native, splat_native, store, total
 
-Holes = namedtuple("Holes", "runs index size count level units coefficients narrow deviation line")
+Holes = namedtuple("Holes", "runs index size count level units coefficients narrow deviation line mask")
 Holes.__doc__ = """Scratch of one slot.
 
 runs (3, B): first lane of each run, the lane past its last, and its number m of holes; size (1,): how many runs.
 index (B, d + 1): for each run the columns of its holes, then the others, both in order. count (B,): holes of a lane.
 level (1, B): what each run adds to log p. units (d, d): the identity. coefficients (d, d), float64: row i is of hole i,
 in the columns that are there the coefficients with a minus sign, in those of the holes their conditional covariances;
-narrow (d, d) is the same in the dtype of the tile. deviation (1, d) and line (1, B) are for one row and for one column.
-All are padded.
+narrow (d, d) is the same in the dtype of the tile. deviation (1, d) and line (1, B) are for one row and for one column,
+and mask (1, d), float64, is for the columns of a run. All are padded.
 """
 
 
@@ -41,6 +41,7 @@ def make_holes(dtype: np.dtype, d: int, lanes: int) -> Holes:
         coefficients if dtype == np.float64 else np.zeros((d + 4, wide), dtype),
         np.zeros((1, wide), dtype),
         np.zeros((1, lanes + 16), dtype),
+        np.zeros((1, wide)),
     )
 
 
@@ -48,6 +49,10 @@ def padded(d: int, dtype: np.dtype) -> int:
     """d up to whole registers of that dtype and of float64."""
     width = max(8, NATIVE_OF[np.dtype(dtype)])
     return -(-d // width) * width
+
+
+FAR = 1e-100
+"""Product of pivots below which, or above one over which, its logarithm is taken; a further factor may be as far."""
 
 
 @brick
@@ -105,24 +110,30 @@ def regress(holes, r, precisions, covariances, k, by_covariance):
     d, m = holes.index.shape[1] - 1, holes.runs[2, r]
     a, index, source = holes.coefficients, holes.index, covariances if by_covariance else precisions
     first, last = (m, d) if by_covariance else (0, m)
-    for i in range(max(m, last)):
-        for j in range(0, a.shape[1], native(a)):
+    zero = like(load_native(a, 0, 0), 0.0)
+    for j in range(0, a.shape[1], native(a)):
+        for i in range(last):
             store(a, i, j, load_native(source, k * d + index[r, i], j))
-    log_det = 0.0
+        for i in range(last, last + 3):
+            store(a, i, j, zero)
+    log_det, product = 0.0, 1.0
     for p in range(first, last):
-        log_det += log(a[p, index[r, p]])
-        _sweep(a, holes.units, p, index[r, p], m, last)
+        product *= a[p, index[r, p]]
+        if not FAR < product < 1.0 / FAR:  # one logarithm costs as much as a sweep
+            log_det += log(product)
+            product = 1.0
+        _sweep(a, holes.units, p, index[r, p], last)
     narrow = holes.narrow
     if narrow.itemsize != a.itemsize:
         for i in range(m):
             for j in range(d):
                 narrow[i, j] = a[i, j]
-    return log_det
+    return log_det + log(product)
 
 
 @inlined
-def _sweep(a, units, p, c, wanted, last):
-    """Eliminate column c by row p: from rows below it, and from those that are wanted; four rows at a time.
+def _sweep(a, units, p, c, last):
+    """Eliminate column c by row p from all other rows, four at a time; three past the last are 0.
 
     Entry c of a row is replaced by way of the unit vector: a store of one number would hold up the next load of all.
     """
@@ -132,10 +143,10 @@ def _sweep(a, units, p, c, wanted, last):
         row, unit = load_native(a, p, j), load_native(units, c, j)
         store(a, p, j, fma(unit, like(unit, scale), fma(unit, like(unit, -pivot), row) * like(unit, scale)))
     for i in range(0, last, 4):
-        f0 = _factor(a, i, c, p, wanted, last)
-        f1 = _factor(a, i + 1, c, p, wanted, last)
-        f2 = _factor(a, i + 2, c, p, wanted, last)
-        f3 = _factor(a, i + 3, c, p, wanted, last)
+        f0 = 0.0 if i == p else -a[i, c]
+        f1 = 0.0 if i + 1 == p else -a[i + 1, c]
+        f2 = 0.0 if i + 2 == p else -a[i + 2, c]
+        f3 = 0.0 if i + 3 == p else -a[i + 3, c]
         for j in range(0, a.shape[1], native(a)):
             row, unit = load_native(a, p, j), load_native(units, c, j)
             store(a, i, j, fma(like(row, f0), row, fma(like(row, f0), unit, load_native(a, i, j))))
@@ -145,9 +156,16 @@ def _sweep(a, units, p, c, wanted, last):
 
 
 @inlined
-def _factor(a, i, c, p, wanted, last):
-    """How often row p is added to row i; 0 for itself, and for rows that are not there or done with."""
-    return 0.0 if i == p or i >= last or wanted <= i < p else -a[i, c]
+def add_within(holes, r, weight, sum_xx):
+    """sum_xx[i, j] += weight times the conditional covariance of the holes i and j of run r, on both sides."""
+    index, a, mask, m = holes.index, holes.coefficients, holes.mask, holes.runs[2, r]
+    for i in range(m):
+        mask[0, index[r, i]] = weight
+    for i in range(m):
+        for j in range(0, a.shape[1], native(a)):
+            add_to(sum_xx, index[r, i], j, load_native(a, i, j) * load_native(mask, 0, j))
+    for i in range(m):
+        mask[0, index[r, i]] = 0.0
 
 
 @inlined
