@@ -188,6 +188,44 @@ def test_a_store_or_stream_that_changes_between_passes(tmp_path, X):
             list(rows)
 
 
+class Drifting:
+    """Rows in slices, which change while nobody looks."""
+
+    def __init__(self, X):
+        self.X, self.shape, self.reads = X, X.shape, 0
+
+    def __getitem__(self, rows):
+        self.reads += 1
+        return self.X[rows] * (1 + 1e-6 * self.reads)
+
+
+def drifting_weights(X):
+    passes = iter(range(9))
+    return lambda: iter([(X, np.full(N, 1.0 + next(passes)))])
+
+
+def shuffled(X):
+    rng = np.random.default_rng(0)
+    return lambda: iter([X[rng.permutation(N)]])
+
+
+@pytest.mark.parametrize("source", [Drifting, drifting_weights, shuffled])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_change_between_passes(source, dtype, X):
+    X = np.round(X * 4).astype(dtype)  # of which the lower bits are 0
+    with open_rows(Chunks(source(X), rows_per_chunk=100)) as rows:
+        assert len(list(rows)) == 3
+        with pytest.raises(ReadError, match=r"has changed since .*: chunk 0 \(rows 0 to 99\) holds other numbers"):
+            list(rows)
+        assert len(list(rows.resized(70, same=False))) == 5
+
+
+def test_rows_in_other_blocks_are_the_same_rows(X):
+    blocks = iter([1, 1, 7, 2])
+    with open_rows(lambda: iter(np.array_split(X.astype(np.float32), next(blocks)))) as rows:
+        assert [len(list(rows)) for _ in range(3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("kind", ["npy", "fortran npy", "parquet", "feather", "hdf5", "zarr zip"])
 def test_truncated_files(kind, tmp_path, X):
     data = str(KINDS[kind](tmp_path, np.tile(X, (100, 1)))).partition("::")[0]

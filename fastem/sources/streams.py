@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.sources.arrow import schema_of_table, split_batch, table_of, wanted
-from fastem.sources.columns import Choice, Column, Picked, packed_dtype, pick, schema_of, split
+from fastem.sources.columns import Choice, Column, Picked, packed, pick, schema_of, split
 from fastem.sources.source import Blocks, Source
 
 
@@ -90,7 +90,7 @@ def _stream(
             _close(once if once is not None else chunks)
 
     weighted = shape.weighted or picked.weights is not None
-    return Source(name, picked, blocks, None, weighted, once=once is not None)
+    return Source(name, picked, blocks, None, weighted, once=once is not None, watched=once is None)
 
 
 def _begin(chunks: Iterator, name: str) -> tuple[Any, _Shape]:
@@ -141,11 +141,10 @@ def _check_schema(found: list[Column], schema: list[Column], picked: Picked) -> 
     names, before = [column.name for column in found], [column.name for column in schema]
     if names != before:
         raise ValueError(f"a chunk has the columns {names}, where the first one has {before}")
-    dtypes = [found[i].dtype for i in picked.columns]
-    bad = [i for i, dtype in zip(picked.columns, dtypes) if dtype is None]
+    bad = [i for i in picked.columns if packed([found[i]], picked.coding) is None]
     if bad:
         raise ValueError(f"column {found[bad[0]].name or bad[0]!r} holds {found[bad[0]].kind}; numbers are wanted")
-    if packed_dtype([dtype for dtype in dtypes if dtype is not None]) != picked.dtype:
+    if packed([found[i] for i in picked.columns], picked.coding) != picked.dtype:
         now, then = (sorted({columns[i].kind for i in picked.columns}) for columns in (found, schema))
         raise ValueError(
             f"a chunk holds {', '.join(now)}, where the first one holds {', '.join(then)}; convert every chunk to "
