@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastem.categories import NOT_WHOLE, Coding, decoded, encoded, numbered
+from fastem.categories import NOT_WHOLE, decoded, encoded, numbered
+from fastem.coding import Coding
 from fastem.domains import check_levels, check_values
 from fastem.families.categorical import Categorical, CategoricalParams
 from fastem.family_mixture import FamilyMixture
@@ -84,7 +85,7 @@ max_time, on_collapse, accelerate
         """Of a fit's source the categories are found by a pass of its own, unless it can be read only once."""
         if not reset:
             return None if numbered(self.categories_) else Coding(self.categories_)
-        vars(self).pop("categories_", None)
+        self.__dict__.pop("categories_", None)
         if isinstance(X.source if isinstance(X, Chunks) else X, Iterator):
             return Coding(once=True)
         coding = Coding()

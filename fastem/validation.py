@@ -21,7 +21,7 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     check_numeric(X)
     check_unmasked("X", X)
     try:
-        X = validate_data(
+        array = validate_data(
             estimator,
             X,
             reset=reset,
@@ -34,8 +34,8 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         raise ValueError(_helpful(str(error), X)) from error
     except TypeError as error:
         raise DataTypeError(_helpful(str(error), X)) from error
-    check_finite(X, getattr(estimator, "feature_names_in_", None))
-    return X
+    check_finite(array, getattr(estimator, "feature_names_in_", None), _finite_rows_of(X))
+    return array
 
 
 # What to try, by words in scikit-learn's and NumPy's messages; those that are not here say it themselves.
@@ -72,7 +72,14 @@ def _blocks(n: int, d: int) -> Iterator[slice]:
         yield slice(first, first + rows)
 
 
-def check_finite(X: np.ndarray, names: Any = None) -> None:
+def _finite_rows_of(X: Any) -> str:
+    """What leaves out the rows with NaN, null or infinity, as one writes it for an array or frame of this kind."""
+    if type(X).__module__.partition(".")[0] == "polars":
+        return "X.filter(polars.all_horizontal(polars.all().is_finite()))"
+    return ("" if hasattr(X, "shape") else "X = np.array(X); ") + "X[np.isfinite(X).all(axis=1)]"
+
+
+def check_finite(X: np.ndarray, names: Any = None, drop: str = "X[np.isfinite(X).all(axis=1)]") -> None:
     """`RowError` that names the first rows with NaN or infinity."""
     bad: list[int] = []
     for rows in _blocks(*X.shape):
@@ -90,7 +97,7 @@ def check_finite(X: np.ndarray, names: Any = None) -> None:
         first = f"column {column if names is None else repr(names[column])}"
         raise RowError(
             f"X contains NaN or infinity: {what} in {listed(bad, 'row')} ({first}{' first' if len(bad) > 1 else ''}); "
-            "finite numbers are wanted. Drop these rows (X[np.isfinite(X).all(axis=1)]) or fill them in first, e.g. "
+            f"finite numbers are wanted. Drop these rows ({drop}) or fill them in first, e.g. "
             "with sklearn.impute.SimpleImputer",
             row,
             column,

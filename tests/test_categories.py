@@ -126,7 +126,7 @@ def test_an_unseen_category_is_told_by_row_and_column(tmp_path, frame):
     frame.loc[[17, 30], "colour"] = "mauve"
     with pytest.raises(ValueError, match="'mauve' in column 'colour', rows 17, 30; a category that the model was"):
         model.predict(frame)
-    with pytest.raises(ValueError, match=r"x\.csv, chunk 0 .*: column 'colour' holds 'mauve'; a category that"):
+    with pytest.raises(ValueError, match=r"x\.csv, at row 0 .*: column 'colour' holds 'mauve'; a category that"):
         model.predict(to_csv(tmp_path, frame))
     with pytest.raises(ValueError, match="X has 1 features, and the model was fitted on 2"):
         model.predict(frame[["colour"]])

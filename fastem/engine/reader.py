@@ -169,11 +169,11 @@ def _packed(
 
 
 def _located(error: Exception, row: int, packing: Packing) -> ReadError:
-    """The same fault, with the source, the chunk that was being filled and its rows."""
-    number, begun = divmod(row, packing.rows_per_chunk)
-    rows = f"rows {row - begun} to {row - 1} were read" if begun else f"at row {row}"
+    """The same fault, with the source, the row and the chunk that was being filled."""
+    where = f"after row {row - 1}" if row else "at row 0"
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    return ReadError(f"{packing.name}, chunk {number} ({rows}): {kind}{error or 'it says no more'}")
+    chunk = f"chunk {row // packing.rows_per_chunk} of {packing.rows_per_chunk} rows"
+    return ReadError(f"{packing.name}, {where} ({chunk}): {kind}{error or 'it says no more'}")
 
 
 def _bits(numbers: np.ndarray) -> int:

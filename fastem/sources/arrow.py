@@ -137,6 +137,7 @@ def csv_source(path: str, choice: Choice) -> Source:
     """
     arrow = needed("pyarrow", path)
     reader = needed("pyarrow.csv", path)
+    missing = reader.ConvertOptions().null_values
     try:
         delimiter, header_lines = _look_at_the_top(path)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -156,10 +157,20 @@ def csv_source(path: str, choice: Choice) -> Source:
         with batches({}) as top:
             types = [field.type for field in top.schema]
     except arrow.ArrowInvalid as error:
+        raise_at_first_bad_field(path, delimiter, header_lines, set(), [])  # its message counts rows in another way
         raise ValueError(f"{path}: {error}") from error
     named = first if header_lines else [None] * len(first)
     columns = [Column(n, _number_in_text(t), f"text ({t})", _number_in_text(t) is None) for n, t in zip(named, types)]
-    picked = pick(columns, choice, path)
+    try:
+        picked = pick(columns, choice, path)
+    except ValueError as error:
+        texts = {i for i, column in enumerate(columns) if column.dtype is None}
+        asked = pick([column._replace(dtype=np.dtype(float)) for column in columns], choice, path)
+        try:
+            raise_at_first_bad_field(path, delimiter, header_lines, texts & set(wanted(asked)), missing)
+        except ValueError as first:
+            raise ValueError(f"{first}. {str(error).partition('wanted. ')[2]}") from error
+        raise
     read_as = {i: arrow.float64() if columns[i].dtype is not None else arrow.string() for i in wanted(picked)}
 
     def blocks() -> Blocks:
@@ -169,7 +180,6 @@ def csv_source(path: str, choice: Choice) -> Source:
                     yield split_batch(batch, picked)
         except arrow.ArrowInvalid:
             # Its message names no line; this one does.
-            missing = reader.ConvertOptions().null_values
             numbers = {i for i, kind in read_as.items() if kind == arrow.float64()}
             raise_at_first_bad_field(path, delimiter, header_lines, numbers, missing)
             raise

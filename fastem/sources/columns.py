@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.tables import check_names
+
 
 class Column(NamedTuple):
     """A column as its source has it."""
@@ -87,6 +89,7 @@ def pick(schema: Sequence[Column], choice: Choice, name: str, *, records: bool =
             raise ValueError(f"columns is {choice.columns!r}; give a list of names or indices, or 'numeric' for all")
         every = not ((records and choice.coding is None) or choice.columns == "numeric")
         columns = [i for i, column in enumerate(schema) if i != weights and (every or column.dtype is not None)]
+        check_names([schema[i].name for i in columns], name)
     else:
         columns = [_index(schema, column, name) for column in choice.columns]
     if not columns:
@@ -107,6 +110,7 @@ def _index(schema: Sequence[Column], wanted: str | int, name: str) -> int:
     if isinstance(wanted, str):
         names = [column.name for column in schema]
         if wanted in names:
+            check_names([other if other == wanted else None for other in names], name)
             return names.index(wanted)
         known = [n for n in names if n is not None]
         there = f"it has {_few(known)}" if known else "its columns have no names: give indices"

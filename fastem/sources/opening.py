@@ -104,7 +104,7 @@ def open_source(data: Any, *, sample_weight: Any = None, coding: Any = None) -> 
     data : Chunks, or what its `source` may be
     sample_weight : array-like (n_rows,) or float, optional
         Weights of the rows of `data`, those included that a filter leaves out.
-    coding : fastem.categories.Coding, optional
+    coding : fastem.coding.Coding, optional
         What makes numbers of categories; without it, texts are no columns to be chosen.
 
     Returns
