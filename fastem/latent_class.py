@@ -17,8 +17,9 @@ from fastem.sources import Chunks, open_rows
 class CategoricalMixture(FamilyMixture):
     """Mixture of rows of independent categories: latent class analysis.
 
-    Categories may be numbers or texts, in an array or a frame; columns may have different numbers of them. In a source
-    they are numbered 0, 1, ... already.
+    Categories may be whole numbers or texts, in an array, a frame or a source; columns may have different numbers of
+    them. Those of a source are found by one more pass, before the fit; in one that can be read only once they are
+    numbered 0, 1, ... already. A category that only rows of weight 0 have is none.
 
     Parameters
     ----------
@@ -27,8 +28,9 @@ class CategoricalMixture(FamilyMixture):
 max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
-        Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
-        under Dirichlet priors of the probabilities.
+        Rows at the mean of the data (of the sample that starts are made from) that every component gets beside its
+        own: the fit maximises the posterior density under Dirichlet priors of the probabilities. None is then 0 but
+        those of categories that the sample missed.
     weights_init : (K,), optional
     params_init : (K, m), optional
         Starting values of `weights_` and `probabilities_`.
