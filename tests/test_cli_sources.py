@@ -150,6 +150,8 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     assert_one_error(run(*fit, "x.parquet"), "column 'name' of x.parquet holds string", "Choose others with --columns")
     assert_one_error(run(*fit, "x.parquet", "--columns", "length,depth"), "has no column 'depth'")
     assert_one_error(run(*fit, "x.npy", "--weights-column", 7), "has no column 7")
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n3,4\n")
+    assert_one_error(run(*fit, tmp_path / "twice.csv"), "has 2 columns named 'a'")
     assert_one_error(run(*fit, tmp_path / "bad.csv", "--columns", "a,b"), "column 'b': 'x', where a", "with --columns")
     assert_one_error(
         run("predict", "model.npz", "x.parquet", "--columns", "1", "-o", new), "has 1 features, and the model"

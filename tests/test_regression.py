@@ -644,9 +644,7 @@ def test_kernels_stay_within_bounds(tmp_path: Path) -> None:
 def test_separated_responses_are_warned_of() -> None:
     x = np.random.default_rng(0).normal(size=(N, 1))
     model = fastem.LogisticRegressionMixture()
-    with pytest.warns(
-        ConvergenceWarning, match="component 0 has the coefficient .* of column 0: its rows are sep"
-    ):
+    with pytest.warns(ConvergenceWarning, match="component 0 has the coefficient .* of column 0: its rows are sep"):
         model.fit(x, (x[:, 0] > 0).astype(float))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -192,6 +192,8 @@ def _compare(seen: list[tuple[int, int]], rows: Chunk, bits: int, row: int, pack
     if number == len(seen):
         seen.append((n, checksum))
     elif seen[number][0] == n and seen[number][1] != checksum:
+        _check_finite(rows.X, row - n, packing)  # which says more
+        _check_weights(rows.sample_weight, row - n, packing)
         raise ReadError(
             f"{packing.name} has changed since it was read before: chunk {number} (rows {row - n} to {row - 1}) holds "
             "other numbers, or the same in another order. All passes must see the same rows in the same order: begin "
