@@ -162,7 +162,7 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     np.save(tmp_path / "w.npy", np.ones(7))
     weights = run(*fit, "part-*.npy", "--weights", tmp_path / "w.npy")
     assert_one_error(weights, "--weights has shape (7,); (3000,) is wanted")
-    assert sorted(os.listdir(tmp_path)) == ["bad.csv", "w.npy"]
+    assert sorted(os.listdir(tmp_path)) == ["bad.csv", "twice.csv", "w.npy"]
 
 
 def test_a_small_table_is_read_into_memory(here, monkeypatch):
