@@ -1,54 +1,167 @@
-"""Categories to numbers and back; what numbers they get is scikit-learn's `OrdinalEncoder`'s business."""
+"""Categories to numbers and back: texts or whole numbers, which are sorted."""
 
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import OrdinalEncoder
 
-from fastem.columns import DataTypeError
+from fastem.columns import DataTypeError, RowError, check_unmasked
+from fastem.domains import MOST
+from fastem.validation import check_weights
+from fastem.wording import listed
 
 
-def encoded(X: Any, categories: list[list] | None) -> tuple[Any, list[list]]:
+def encoded(X: Any, categories: list[list] | None, sample_weight: Any = None) -> tuple[Any, list[list]]:
     """X as numbers 0, 1, ... of the categories of each column, which are X's own where none are given.
 
-    Arrays of whole numbers that go from 0 to the most without a gap are left as they are.
+    Arrays of whole numbers that go from 0 to the most without a gap are left as they are. A category that only rows of
+    weight 0 have is none.
     """
-    if categories is not None and _numbered(categories) and _is_numeric(X):
+    check_unmasked("X", X)
+    if categories is not None and numbered(categories) and _is_numeric(X):
         return X, categories
-    if categories is None and _is_numeric(X):
-        array = np.asarray(X)
-        if array.ndim == 2 and array.size and (most := _without_gaps(array)) is not None:
-            return X, [list(range(m)) for m in most]
-    if np.ndim(X) != 2:
-        raise ValueError(f"X has {np.ndim(X)} dimensions; rows and columns are wanted. Reshape it: X.reshape(-1, 1)")
-    given = "auto" if categories is None else [np.array(known) for known in categories]
-    encoder = OrdinalEncoder(categories=given)
-    try:
-        codes = encoder.fit_transform(X) if categories is None else encoder.fit(X).transform(X)
-    except ValueError as error:
-        hint = " is wanted to be one that the model was fitted on: leave such rows out, or fit on rows that have it"
-        raise ValueError(f"{str(error).rstrip('.')}; a category{hint}") from error
-    except TypeError as error:
-        raise DataTypeError(f"X mixes types in a column ({error}); convert it, e.g. with X.astype(str)") from error
-    if np.isnan(codes).any():
-        row, column = np.argwhere(np.isnan(codes))[0]
+    columns, names = _columns(X)
+    given = None if sample_weight is None else check_weights(sample_weight, len(columns[0]) if columns else 0)
+    counts = np.ones(len(X), bool) if given is None else given > 0
+    if categories is None and _is_numeric(X) and X.size and (most := _without_gaps(np.asarray(X), counts)) is not None:
+        return X, [list(range(m)) for m in most]
+    if categories is not None and len(columns) != len(categories):
         raise ValueError(
-            f"X has a missing value in row {row}, column {column}; categories are wanted. Give it a category of its "
-            "own, or leave the row out"
+            f"X has {len(columns)} features, and the model was fitted on {len(categories)}. Give the columns that the "
+            "model was fitted on"
         )
-    return _named(codes, X), categories or [known.tolist() for known in encoder.categories_]
+    found: list[list] = []
+    codes = np.empty((len(counts), len(columns)))
+    for j, (column, called) in enumerate(zip(columns, names, strict=True)):
+        levels, index = factorized(column, called)
+        _check_each(levels, index, called, j)
+        known = categories[j] if categories else sorted(levels[i] for i in np.unique(index[counts]))
+        if len(known) > MOST:
+            raise ValueError(f"{called} has {len(known)} categories, and {MOST} are the most: leave the column out")
+        numbers = {level: number for number, level in enumerate(known)}
+        unknown = [i for i, level in enumerate(levels) if level not in numbers]
+        if categories is not None and unknown:
+            row = _rows_of(index, unknown)
+            raise RowError(
+                f"X has {levels[index[row[0]]]!r} in {called}, {listed(row, 'row')}; {wanted(known)}", row[0], j
+            )
+        codes[:, j] = np.array([numbers.get(level, 0) for level in levels])[index] if levels else 0
+        found.append(known)
+    return _framed(codes, X), categories or found
 
 
 def decoded(codes: np.ndarray, categories: list[list]) -> np.ndarray:
     """Categories of their numbers."""
-    if _numbered(categories):
+    if numbered(categories):
         return codes
     columns = [np.array(known)[codes[:, j].astype(int)] for j, known in enumerate(categories)]
     return np.stack(columns, axis=1)
 
 
-def _numbered(categories: list[list]) -> bool:
+def numbered(categories: list[list]) -> bool:
+    """Whether the categories are the numbers 0, 1, ... of themselves."""
     return all(known == list(range(len(known))) for known in categories)
+
+
+def factorized(column: np.ndarray, called: str) -> tuple[list, np.ndarray]:
+    """The distinct values of a column, and the place of each row's among them; -1 where it is missing."""
+    if column.dtype.kind in "mMcV":
+        raise DataTypeError(
+            f"{called} holds {column.dtype}; categories are texts or whole numbers. Convert it, e.g. with astype(str)"
+        )
+    if column.dtype.kind in "biuf":
+        found, index = np.unique(column, return_inverse=True)
+        if len(found) and found[-1] != found[-1]:
+            found, index = found[:-1], np.where(index == len(found) - 1, -1, index)
+        return [_plain(value) for value in found.tolist()], index
+    values = column.tolist()
+    try:
+        levels = [value for value in dict.fromkeys(values) if not _is_missing(value)]
+        places = {level: i for i, level in enumerate(levels)}
+        index = np.array([places.get(value, -1) for value in values], dtype=np.int64)
+    except TypeError as error:
+        raise DataTypeError(f"{called} holds no categories ({error}); give texts or whole numbers") from error
+    _check_kind(levels, called)
+    return [_plain(level) for level in levels], index
+
+
+def _check_kind(levels: list, called: str) -> None:
+    texts = sum(isinstance(level, str) for level in levels)
+    if texts == len(levels) or (not texts and all(isinstance(level, Real) for level in levels)):
+        return
+    types = sorted({type(level).__name__ for level in levels})
+    raise DataTypeError(
+        f"{called} holds {' and '.join(types)}; texts or whole numbers are wanted in it. Convert it, e.g. with "
+        "astype(str)"
+    )
+
+
+def _check_each(levels: list, index: np.ndarray, called: str, column: int) -> None:
+    """`RowError` for a missing value, and for a number that is not whole."""
+    missing = np.flatnonzero(index < 0).tolist()
+    if missing:
+        raise RowError(
+            f"X has a missing value in {called}, {listed(missing, 'row')}; categories are wanted. Give it a category "
+            "of its own, such as 'none', or leave these rows out",
+            missing[0],
+            column,
+        )
+    broken = [i for i, level in enumerate(levels) if not isinstance(level, str) and not _is_whole(level)]
+    if broken:
+        row = _rows_of(index, broken)
+        value = levels[index[row[0]]]
+        raise RowError(f"X has {value:.6g} in {called}, {listed(row, 'row')}; {NOT_WHOLE}", row[0], column, value)
+
+
+NOT_WHOLE = (
+    "categories are wanted: texts or whole numbers. Cut the column into intervals, e.g. with "
+    "sklearn.preprocessing.KBinsDiscretizer, or use a family for numbers, such as fastem.GaussianMixture; where the "
+    "numbers are names, give X.astype(str)"
+)
+
+
+def _rows_of(index: np.ndarray, levels: Iterable[int]) -> list[int]:
+    return np.flatnonzero(np.isin(index, list(levels))).tolist()
+
+
+def wanted(known: list) -> str:
+    """What a message says of a category that is none of the `known` ones."""
+    few = ", ".join(map(repr, known[:6])) + (", ..." if len(known) > 6 else "")
+    return (
+        f"a category that the model was fitted on ({few}) is wanted. Leave such rows out, or fit on rows that have it"
+    )
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, NaT or pandas.NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA neither differs from itself nor is the same
+        return True
+
+
+def _plain(level: Any) -> Any:
+    """Whole numbers as such, whatever type they came in."""
+    number: Any = level if isinstance(level, Real) and not isinstance(level, bool) else None
+    return level if number is None or not _is_whole(number) else int(number)
+
+
+def _is_whole(level: Any) -> bool:
+    return float(level).is_integer()
+
+
+def _columns(X: Any) -> tuple[list[np.ndarray], list[str]]:
+    """Columns of an array or frame, and what messages call them."""
+    if hasattr(X, "columns"):
+        columns = [X.iloc[:, j] if hasattr(X, "iloc") else X[:, j] for j in range(X.shape[1])]
+        return [column.to_numpy() for column in columns], [f"column {name!r}" for name in X.columns]
+    array = np.asarray(X)
+    if not hasattr(X, "dtype") and array.dtype.kind in "US":
+        array = np.asarray(X, dtype=object)  # texts and numbers side by side stay what they are
+    if array.ndim != 2:
+        raise ValueError(f"X has {array.ndim} dimensions; rows and columns are wanted. Reshape it: X.reshape(-1, 1)")
+    return list(array.T), [f"column {j}" for j in range(array.shape[1])]
 
 
 def _is_numeric(X: Any) -> bool:
@@ -56,19 +169,19 @@ def _is_numeric(X: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
-def _without_gaps(X: np.ndarray) -> list[int] | None:
-    """Number of levels of each column, if they are 0, 1, ... and all of them occur."""
+def _without_gaps(X: np.ndarray, counts: np.ndarray) -> list[int] | None:
+    """Number of levels of each column, if they are 0, 1, ... and all of them occur in rows that count."""
     with np.errstate(invalid="ignore"):
-        whole = ((X >= 0) & (X < 1 << 16) & (X == np.floor(X))).all()
+        whole = ((X >= 0) & (X < MOST) & (X == np.floor(X))).all()
     if not whole:
         return None
-    counts = [np.bincount(column.astype(np.intp)) for column in X.T]
-    return [len(count) for count in counts] if all(count.all() for count in counts) else None
+    most = X.max(axis=0).astype(int) + 1
+    found = [np.bincount(column[counts].astype(np.intp), minlength=m) for column, m in zip(X.T, most, strict=True)]
+    return most.tolist() if all(count.all() for count in found) else None
 
 
-def _named(codes: np.ndarray, X: Any) -> Any:
+def _framed(codes: np.ndarray, X: Any) -> Any:
     if not hasattr(X, "columns"):
         return codes
-    import pandas as pd  # the frame's own library, or scikit-learn's
-
-    return pd.DataFrame(codes, columns=list(X.columns))
+    names = list(X.columns)
+    return type(X)(codes, columns=names) if hasattr(X, "iloc") else type(X)(codes, schema=names)

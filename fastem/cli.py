@@ -164,6 +164,8 @@ def fit(
     }
     if resume and checkpoint is None:
         raise typer.BadParameter("--resume goes on from a checkpoint: give --checkpoint FILE too")
+    if batch_size is not None and algorithm is Algorithm.batch:
+        raise typer.BadParameter("--batch-size is for --algorithm stepwise or incremental: choose one, or leave it out")
     plan = {"algorithm": algorithm.value, "batch_size": batch_size, "resume": resume}
     number = dtype.value if dtype else None
     rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights, number)
@@ -265,7 +267,3 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ± shows a ?
     app(prog_name="fastem")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastem.engine.reader import CHUNK_BYTES
 from fastem.sources import Chunks
-from fastem.tables import column_names, read_table, read_weights
+from fastem.tables import check_names, column_names, read_table, read_weights
 from fastem.wording import plural
 
 SMALL = 3 * CHUNK_BYTES
@@ -57,6 +57,7 @@ class DataFiles(NamedTuple):
         if self.table is None:
             return self._chunks(), weight
         X = read_table(self.table, gaps=self.gaps)
+        check_names(self.column_names() or [], self.name)
         if weight is not None and len(weight) != len(X):
             raise ValueError(
                 f"{self.weights} has {plural(len(weight), 'weight')}, and {self.name} has {plural(len(X), 'row')}; "

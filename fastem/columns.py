@@ -114,10 +114,8 @@ def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 
     )
 
 
-FINITE = (
-    "finite numbers are wanted. Drop these rows (X[np.isfinite(X).all(axis=1)]) or fill them in first, e.g. with "
-    "sklearn.impute.SimpleImputer"
-)
+FINITE = "finite numbers are wanted. Drop these rows ({}) or fill them in first, e.g. with sklearn.impute.SimpleImputer"
+FINITE_ROWS = "X[np.isfinite(X).all(axis=1)]"
 ONLY_NAN = "finite numbers, or NaN where one is missing, are wanted. Replace it: X[np.isinf(X)] = np.nan"
 OPTION = "; or fit what there is of each row: missing='nan'"
 
@@ -128,8 +126,11 @@ def _blocks(n: int, d: int) -> Iterator[slice]:
         yield slice(first, first + rows)
 
 
-def check_finite(X: np.ndarray, names: Any = None, missing: str | None = None) -> None:
-    """`RowError` that names the first rows with NaN or infinity; `missing` is the estimator's, where it has that."""
+def check_finite(X: np.ndarray, names: Any = None, missing: str | None = None, drop: str = FINITE_ROWS) -> None:
+    """`RowError` that names the first rows with NaN or infinity; `missing` is the estimator's, where it has that.
+
+    `drop` is how one writes that rows are left out.
+    """
     bad: list[int] = []
     for rows in _blocks(*X.shape):
         block = X[rows]
@@ -147,7 +148,7 @@ def check_finite(X: np.ndarray, names: Any = None, missing: str | None = None) -
         first = f"column {column if names is None else repr(names[column])}"
         raise RowError(
             f"X contains NaN or infinity: {what} in {listed(bad, 'row')} ({first}{' first' if len(bad) > 1 else ''}); "
-            + (ONLY_NAN if missing == "nan" else FINITE + (OPTION if missing and what == "NaN" else "")),
+            + (ONLY_NAN if missing == "nan" else FINITE.format(drop) + (OPTION if missing and what == "NaN" else "")),
             row,
             column,
             float(X[row, column]),

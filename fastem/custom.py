@@ -162,6 +162,11 @@ def _trouble(monitor: ConvergenceMonitor) -> str:
 
 def _number(leaf: Any) -> Any:
     """A leaf of the starting parameters as a float or an array of floats."""
+    if leaf is None:
+        raise ValueError(
+            "params is None, or holds None; numbers and arrays of them are wanted, in a NamedTuple, tuple or dict: "
+            "give the point to start at"
+        )
     try:
         array = np.array(leaf, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -233,7 +238,16 @@ class _Functions:
 
     def m_step(self, statistics: MixtureStatistics, params: Any) -> Any:
         """The user's M-step, whose parameters must have the form of those it was given."""
-        given = self._m_step(statistics.components, params)
+        try:
+            given = self._m_step(statistics.components, params)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            error.add_note(
+                f"m_step was given statistics of shapes {tree.shapes(statistics.components)}, the first of what e_step "
+                "returned: that must be the pair (statistics, log_likelihood), with several statistics as one tuple"
+            )
+            raise
+        if given is None:
+            raise ValueError("m_step gave None; the new parameters are wanted: return them")
         found = tree.mapped(_number, given)
         if tree.shapes(found) != self.form or type(found) is not type(params):
             raise ValueError(

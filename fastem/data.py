@@ -57,20 +57,28 @@ class Data:
         if self.waiting is not None:
             return self.waiting
         if self.rows is not None:
-            return self.rows.resized(size)
+            return self.rows.resized(size, same=seed is None)
         (whole,) = self.chunks
         return Batches([whole], size) if seed is None else Shuffled(whole, size, seed, passes)
 
     def head(self, size: int, enough: int) -> list[Chunk]:
         """The first batches of a source that can be read once, with `enough` rows; they come again in `batches`."""
-        batches = iter(self.rows.resized(size))
+        rows = self.rows.resized(size)
+        batches = iter(rows)
         first: list[Chunk] = []
         for part in batches:
             first.append(chunk(part.X.copy(), part.sample_weight.copy() if part.sample_weight.size else None))
             if sum(len(other.X) for other in first) >= enough:
                 break
+        settle(rows)
         self.waiting = chain(first, batches)
         return first
+
+
+def settle(rows: Any) -> None:
+    """From here on the rows have no categories but those of the rows before."""
+    if rows.check is not None:
+        rows.check = partial(rows.check.func, reset=False)
 
 
 @contextmanager
@@ -81,14 +89,15 @@ def opened(
     from fastem.sources import open_rows
 
     if in_memory(X):
-        X = check_data(estimator, estimator._encode(X, reset), reset=reset)
+        X = check_data(estimator, estimator._encode(X, reset, sample_weight), reset=reset)
         estimator._check_rows(X, reset)
         weight = check_weight_range(check_weights(sample_weight, len(X)), X.dtype)
         yield Data([chunk(X, weight)], X.shape[1], X.dtype, len(X))
         return
-    with open_rows(X, sample_weight=sample_weight, on_rows=on_rows) as rows:
+    coding = estimator._coding(X, sample_weight, reset)
+    with open_rows(X, sample_weight=sample_weight, on_rows=on_rows, coding=coding) as rows:
         check_columns(estimator, rows.source, reset)
-        rows.check = partial(estimator._check_rows, reset=reset)
+        rows.check = partial(estimator._check_rows, reset=reset and rows.source.once)
         rows.missing = getattr(estimator, "missing", None)
         yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
 

@@ -22,8 +22,9 @@ class BernoulliMixture(FamilyMixture):
 max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
-        Rows at the mean of the data that every component gets beside its own, so that no probability becomes 0: the
-        fit maximises the posterior density under the conjugate prior.
+        Rows at the mean of the data (of the sample that starts are made from) that every component gets beside its
+        own: the fit maximises the posterior density under the conjugate prior. No probability is then 0 or 1 but those
+        of columns that are constant.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `probabilities_`.
@@ -73,7 +74,7 @@ max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
-        under gamma priors of the rates.
+        under gamma priors of the rates. No rate is then 0 but those of columns that are 0.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `rates_`.
@@ -152,7 +153,7 @@ max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
-        under Dirichlet priors of the probabilities.
+        under Dirichlet priors of the probabilities. None is then 0 but those of kinds that never occur.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `probabilities_`.

@@ -244,6 +244,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         seed = self.random_state if isinstance(self.random_state, int | np.integer) else None
         what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
         return {
+            "estimator": type(self).__name__,
             **settings,
             **what,
             "algorithm": plan.algorithm,
@@ -270,10 +271,15 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         family = self._family(data.dtype)
         if plan.labels is None:
             return data, Mixture(family, self.n_jobs, fixed)
-        if data.rows is not None or self.on_collapse == "drop":
+        if data.rows is not None:
             raise ValueError(
-                "labels were given, and X is not in memory, or on_collapse='drop' may renumber the components; give an "
-                "array, and on_collapse='restart' or 'raise'"
+                f"labels were given, and X is read in chunks from {data.rows.source.name}; rows in memory are wanted "
+                "with labels. Read them first, e.g. with numpy.load or pandas.read_parquet"
+            )
+        if self.on_collapse == "drop":
+            raise ValueError(
+                "labels were given, and on_collapse='drop' may renumber the components: use on_collapse='restart' or "
+                "'raise'"
             )
         (whole,) = data.chunks
         rest, known = parted(whole, check_labels(plan.labels, len(whole.X), self.n_components))

@@ -53,7 +53,7 @@ class GroupedColumns:
             if reset:
                 self._begin()
             if in_memory(X):
-                table = self._table(X, reset)
+                table = self._table(X, reset, sample_weight)
                 weight = check_weight_range(check_weights(sample_weight, len(table)), table.dtype)
                 yield Data([chunk(table, weight)], table.shape[1], table.dtype, len(table))
                 return
@@ -76,14 +76,15 @@ class GroupedColumns:
                 vars(mixture).update(attributes_of(old))
             self.components_[part.key] = mixture.set_params(n_components=self.n_components, n_jobs=self.n_jobs)
 
-    def _table(self, X: Any, reset: bool) -> np.ndarray:
+    def _table(self, X: Any, reset: bool, sample_weight: Any = None) -> np.ndarray:
         """The columns of the groups as numbers of one dtype, C-contiguous."""
         table, columns, blocks = Table(X), self._product.columns, []
         numbers = positions(columns, table.names, table.width)
         check_once(numbers if table.names is None else [table.names[j] for j in numbers])
         for part, mixture, where in self._cut:
             with told_of(part.columns):
-                block = check_data(mixture, mixture._encode(table.take(numbers[where]), reset), reset=reset)
+                block = mixture._encode(table.take(numbers[where]), reset, sample_weight)
+                block = check_data(mixture, block, reset=reset)
                 mixture._check_rows(block, reset)
             blocks.append(block)
         if reset:

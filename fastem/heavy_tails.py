@@ -140,8 +140,8 @@ max_time, on_collapse, accelerate
             not isinstance(self.df, Real) or isinstance(self.df, bool) or not float(self.df) > 0
         ):
             raise ValueError(
-                f"df is {self.df!r}; a number above 0 is wanted, infinity for Gaussians, or None to estimate it: try "
-                "df=4.0"
+                f"df is {self.df!r}; one number above 0 for all components is wanted, infinity for Gaussians, or None "
+                "to estimate one a component (share_df=True: one for all): try df=4.0"
             )
 
     def _check_start(self, start: Start) -> None:

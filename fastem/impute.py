@@ -241,8 +241,11 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     missing = "nan"
 
-    def _encode(self, X: Any, reset: bool) -> Any:
+    def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
         return X
+
+    def _coding(self, X: Any, sample_weight: Any, reset: bool) -> None:
+        """A Gaussian's columns are numbers."""
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         """A Gaussian has a density for every number."""

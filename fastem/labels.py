@@ -1,5 +1,6 @@
 """Partly known labels, and parameters that are held: what is given is checked, and made a start and a model of."""
 
+import os
 import zlib
 from collections.abc import Collection
 from typing import Any
@@ -30,6 +31,11 @@ def labels_among(labels: Any, y: Any, k: int) -> Any:
 
 def check_labels(labels: Any, n: int, k: int) -> np.ndarray:
     """Labels (n,): -1 where the component is not known, else 0 to K - 1."""
+    if isinstance(labels, str | os.PathLike):
+        raise ValueError(
+            f"labels is {os.fspath(labels)!r}; an array ({n},) of whole numbers is wanted. Read the file first, e.g. "
+            "with numpy.load, or take the column of a frame"
+        )
     given = np.asarray(labels)
     if given.shape != (n,) or given.dtype.kind not in "iuf":
         raise ValueError(

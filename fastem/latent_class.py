@@ -1,20 +1,25 @@
 """Mixtures of categories: latent class analysis."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastem.categories import decoded, encoded
-from fastem.domains import check_levels
+from fastem.categories import NOT_WHOLE, decoded, encoded, numbered
+from fastem.coding import Coding
+from fastem.domains import check_levels, check_values
 from fastem.families.categorical import Categorical, CategoricalParams
 from fastem.family_mixture import FamilyMixture
+from fastem.sources import Chunks, open_rows
 
 
 class CategoricalMixture(FamilyMixture):
     """Mixture of rows of independent categories: latent class analysis.
 
-    Categories may be numbers or texts, in an array or a frame; columns may have different numbers of them. In a source
-    they are numbered 0, 1, ... already.
+    Categories may be whole numbers or texts, in an array, a frame or a source; columns may have different numbers of
+    them. Those of a source are found by one more pass, before the fit; in one that can be read only once they are
+    numbered 0, 1, ... already. A category that only rows of weight 0 have is none.
 
     Parameters
     ----------
@@ -23,8 +28,9 @@ class CategoricalMixture(FamilyMixture):
 max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
-        Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
-        under Dirichlet priors of the probabilities.
+        Rows at the mean of the data (of the sample that starts are made from) that every component gets beside its
+        own: the fit maximises the posterior density under Dirichlet priors of the probabilities. None is then 0 but
+        those of categories that the sample missed.
     weights_init : (K,), optional
     params_init : (K, m), optional
         Starting values of `weights_` and `probabilities_`.
@@ -71,19 +77,36 @@ max_time, on_collapse, accelerate
     def _family(self, dtype: Any = np.float64) -> Categorical:
         return Categorical([len(known) for known in self.categories_], self.prior)
 
-    def _encode(self, X: Any, reset: bool) -> Any:
-        X, categories = encoded(X, None if reset else self.categories_)
+    def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
+        X, categories = encoded(X, None if reset else self.categories_, sample_weight)
         if reset:
             self.categories_ = categories
         return X
+
+    def _coding(self, X: Any, sample_weight: Any, reset: bool) -> Coding | None:
+        """Of a fit's source the categories are found by a pass of its own, unless it can be read only once."""
+        if not reset:
+            return None if numbered(self.categories_) else Coding(self.categories_)
+        self.__dict__.pop("categories_", None)
+        if isinstance(X.source if isinstance(X, Chunks) else X, Iterator):
+            return Coding(once=True)
+        coding = Coding()
+        with open_rows(X, sample_weight=sample_weight, coding=coding) as rows:
+            rows.check = partial(_check_whole, names=rows.source.feature_names)
+            self.categories_ = coding.learn(rows, rows.source.feature_names)
+        return coding if coding.codes_differ else None
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         names, known = getattr(self, "feature_names_in_", None), getattr(self, "categories_", None)
         if not reset:
             check_levels(X, names, np.array([len(c) for c in self.categories_]))
             return
-        check_levels(X, names)  # of a source: how many there are is known when all rows were seen once
+        check_levels(X, names)
         most = X.max(axis=0, initial=0).astype(int) + 1
         before = [len(c) for c in known] if known else [0] * X.shape[1]
         if (most > before).any():
             self.categories_ = [list(range(max(a, b))) for a, b in zip(most.tolist(), before, strict=True)]
+
+
+def _check_whole(X: np.ndarray, names: Any) -> None:
+    check_values(X, lambda block: block != np.floor(block), NOT_WHOLE, names)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.data import settle
 from fastem.engine import stepwise, tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.collapse import Collapse
@@ -59,6 +60,8 @@ class OnlineMixture:
             for batch in data.chunks:
                 with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     self._learn(batch, schedule, interrupted)
+                if data.rows is not None:
+                    settle(data.rows)
                 if interrupted():
                     break
         return self

@@ -1,17 +1,23 @@
 """Mixtures of regressions: fit(X, y)."""
 
+import warnings
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from fastem.families.linear_regression import LinearRegression, LinearRegressionParams
 from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.poisson_regression import PoissonRegression
 from fastem.families.regression import RegressionParams
+from fastem.fitting import Outcome
 from fastem.regression_mixture import RegressionMixture
 from fastem.responses import check_counts_of, names_of
 from fastem.validation import check_choice, check_numbers
+
+SEPARATED = 50.0
+"""Log-odds that a standard deviation of a column is worth; past them, rows of a component are taken as separated."""
 
 
 class LinearRegressionMixture(RegressionMixture):
@@ -267,6 +273,19 @@ on_collapse, accelerate
 
     def _make_family(self, dtype: Any) -> LogisticRegression:
         return LogisticRegression(self.fit_intercept, self._size(), np.finfo(dtype).eps)
+
+    def _record(self, outcome: Outcome, dtype: np.dtype, start: str) -> None:
+        super()._record(outcome, dtype, start)
+        spread = np.abs(self.coef_) * outcome.collapse.scale.deviation[:-1]
+        if spread.max(initial=0.0) > SEPARATED:
+            k, j = divmod(int(np.argmax(spread)), spread.shape[1])
+            warnings.warn(
+                f"component {k} has the coefficient {self.coef_[k, j]:.3g} of column {names_of(self, j + 2)[j]!r}: its "
+                "rows are separated, so that the likelihood grows with the coefficients without end, and where they "
+                "stopped says nothing. Use fewer components, leave the column out, or give more rows, or trials a row",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         check_counts_of(X, names_of(self, X.shape[1]), self._size(), trials=True)

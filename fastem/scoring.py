@@ -35,12 +35,19 @@ class FittedMixture:
     def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
 
-    def _encode(self, X: Any, reset: bool) -> Any:
+    def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
         """X as numbers; `reset` where they are those of a new fit."""
         return X
 
+    def _coding(self, X: Any, sample_weight: Any, reset: bool) -> Any:
+        """What makes numbers of the columns of a source; None where they hold the numbers that are wanted."""
+        return None
+
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
-        """`RowError` where the family has no density for a value; the Gaussian has one for all."""
+        """`RowError` where the family has no density for a value; the Gaussian has one for all.
+
+        With `reset` they are the first rows of a fit, and of a source that can be read only once.
+        """
 
     def _opened(self, X: Any, sample_weight: Any = None, y: Any = None, *, reset: bool = False, **options: Any) -> Any:
         options = options or {"on_rows": getattr(getattr(self, "callback", None), "on_rows", None)}

@@ -4,7 +4,7 @@ import csv
 import itertools
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -52,7 +52,22 @@ def column_names(path: str | os.PathLike) -> list[str] | None:
         return None
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = (row for row in csv.reader(file, delimiter=delimiter) if any(map(str.strip, row)))
-        return [name.strip() for name in next(rows)]
+        return _stripped(next(rows))
+
+
+def _stripped(fields: list[str]) -> list[str]:
+    return [field.strip() for field in fields]
+
+
+def check_names(names: Sequence[str | None], source: str) -> None:
+    """`ValueError` where two columns have one name."""
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        places = [j for j, name in enumerate(names) if name == twice[0]]
+        raise ValueError(
+            f"{source} has {len(places)} columns named {twice[0]!r}: {', '.join(map(str, places))}, counted from 0. "
+            "Give each a name of its own, or choose columns by number, with fastem.Chunks(source, columns=[...])"
+        )
 
 
 def place(path: str | os.PathLike, row: int, column: int | None = None) -> str:
@@ -226,7 +241,7 @@ def raise_at_first_bad_field(
     """
     names = column_names(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
-        width = None
+        width = len(names) if names else None
         for row, (line, fields) in enumerate(_rows(file, delimiter, header_lines)):
             where = f"{_name(path)}: row {row} (line {line} of the file)"
             for column, field in enumerate(fields):
@@ -237,10 +252,10 @@ def raise_at_first_bad_field(
                 what = repr(field) if field.strip() else "empty"
                 raise ValueError(
                     f"{where}, {_column(column, len(fields), names)}: {what}, where a finite number was wanted; "
-                    + _advice(field)
+                    + ("remove this second line of column names" if names == _stripped(fields) else _advice(field))
                 )
             if width not in (None, len(fields)):
-                raise ValueError(f"{where} has {plural(len(fields), 'column')}, where the rows before have {width}")
+                raise ValueError(f"{where} has {plural(len(fields), 'column')}, where the lines before have {width}")
             width = len(fields)
 
 

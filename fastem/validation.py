@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from fastem.columns import DataTypeError, RowError, check_finite, check_numeric, check_unmasked
+from fastem.columns import FINITE_ROWS, DataTypeError, RowError, check_finite, check_numeric, check_unmasked
 from fastem.wording import listed, plural
 
 ALGORITHMS = "batch", "stepwise", "incremental"
@@ -25,7 +25,7 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     check_numeric(X)
     check_unmasked("X", X)
     try:
-        X = validate_data(
+        array = validate_data(
             estimator,
             X,
             reset=reset,
@@ -38,8 +38,9 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         raise ValueError(_helpful(str(error), X)) from error
     except TypeError as error:
         raise DataTypeError(_helpful(str(error), X)) from error
-    check_finite(X, getattr(estimator, "feature_names_in_", None), getattr(estimator, "missing", None))
-    return X
+    names, missing = getattr(estimator, "feature_names_in_", None), getattr(estimator, "missing", None)
+    check_finite(array, names, missing, _finite_rows_of(X))
+    return array
 
 
 # What to try, by words in scikit-learn's and NumPy's messages; those that are not here say it themselves.
@@ -68,6 +69,13 @@ def _helpful(message: str, X: Any) -> str:
         )
     advice = [text for words, text in _ADVICE.items() if words in message]
     return ". ".join([message.rstrip().rstrip("."), *advice])
+
+
+def _finite_rows_of(X: Any) -> str:
+    """What leaves out the rows with NaN, null or infinity, as one writes it for an array or frame of this kind."""
+    if type(X).__module__.partition(".")[0] == "polars":
+        return "X.filter(polars.all_horizontal(polars.all().is_finite()))"
+    return ("" if hasattr(X, "shape") else "X = np.array(X); ") + FINITE_ROWS
 
 
 def check_number(name: str, value: Any, kind: Any, least: float, example: Any) -> None:

@@ -240,6 +240,13 @@ def test_another_fit_is_refused(other, tmp_path, X):
     assert path.read_bytes() == before
 
 
+def test_another_family_is_refused(tmp_path, X):
+    path = tmp_path / "run.npz"
+    fitted(X, mixture(max_iter=2), checkpoint=path)
+    with pytest.raises(ValueError, match="estimator='GaussianMixture', and this one has estimator='StudentTMixture'"):
+        fastem.StudentTMixture(3, random_state=0).fit(X, checkpoint=path, resume=True)
+
+
 @pytest.mark.parametrize("plan", [{"batch_size": 50}, {"step": fastem.StepSize(0.9)}, {"held_out": [[0.0, 0.0, 0.0]]}])
 def test_another_plan_is_refused(plan, tmp_path, X):
     path, stepwise = tmp_path / "run.npz", {"algorithm": "stepwise"}

@@ -6,15 +6,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fastem
+import fastem.__main__ as entry
 from fastem.cli import app
 from fastem.cli_jobs import _finite
 
-FASTEM = [sys.executable, "-m", "fastem.cli"]
+FASTEM = [sys.executable, "-m", "fastem"]
 # The package of these tests, wherever a command runs, and whether or not it is installed.
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(Path(fastem.__file__).parents[1])}
 
@@ -323,6 +325,16 @@ def test_ctrl_c_outside_of_a_fit(run, monkeypatch):
 
     monkeypatch.setattr("fastem.summary.read", interrupted)
     assert run("info", "model.npz") == (130, "", "error: interrupted; nothing was saved\n")
+
+
+def test_ctrl_c_while_the_command_line_is_imported(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "fastem.cli", SimpleNamespace(main=interrupted))
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 130 and capsys.readouterr().err == "error: interrupted; nothing was saved\n"
 
 
 def test_version_and_help_are_quick(run):

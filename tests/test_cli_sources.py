@@ -138,7 +138,8 @@ def test_algorithms(run, tmp_path):  # noqa: F811
         expected = fastem.GaussianMixture(3, random_state=0)
         expected.fit(fastem.Chunks("x.npy"), algorithm=algorithm, batch_size=500)
         assert_close(fastem.load(tmp_path / "m.npz"), expected)
-    assert_one_error(run(*FIT, "x.npy", "-o", tmp_path / "m.npz", "--batch-size", 5), "--batch-size is given", "choose")
+    code, _, err = run(*FIT, "x.npy", "-o", tmp_path / "m.npz", "--batch-size", 5)
+    assert code == 2 and "--batch-size is for --algorithm stepwise or incremental" in " ".join(err.split())
 
 
 def test_wrong_sources(run, tmp_path):  # noqa: F811
@@ -149,7 +150,9 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     assert_one_error(run(*fit, "x.parquet"), "column 'name' of x.parquet holds string", "Choose others with --columns")
     assert_one_error(run(*fit, "x.parquet", "--columns", "length,depth"), "has no column 'depth'")
     assert_one_error(run(*fit, "x.npy", "--weights-column", 7), "has no column 7")
-    assert_one_error(run(*fit, tmp_path / "bad.csv", "--columns", "a,b"), "holds text")
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n3,4\n")
+    assert_one_error(run(*fit, tmp_path / "twice.csv"), "has 2 columns named 'a'")
+    assert_one_error(run(*fit, tmp_path / "bad.csv", "--columns", "a,b"), "column 'b': 'x', where a", "with --columns")
     assert_one_error(
         run("predict", "model.npz", "x.parquet", "--columns", "1", "-o", new), "has 1 features, and the model"
     )
@@ -159,7 +162,7 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     np.save(tmp_path / "w.npy", np.ones(7))
     weights = run(*fit, "part-*.npy", "--weights", tmp_path / "w.npy")
     assert_one_error(weights, "--weights has shape (7,); (3000,) is wanted")
-    assert sorted(os.listdir(tmp_path)) == ["bad.csv", "w.npy"]
+    assert sorted(os.listdir(tmp_path)) == ["bad.csv", "twice.csv", "w.npy"]
 
 
 def test_a_small_table_is_read_into_memory(here, monkeypatch):

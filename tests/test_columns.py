@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_columns_that_are_numbers_in_another_guise(column: Any) -> None:
     frame = FRAME.assign(c=column)
     numbers = np.column_stack([X, np.array(column).astype(float)])
     np.testing.assert_array_equal(fit(mixture(), frame).means_, fit(mixture(), numbers).means_)
+
+
+def test_the_advice_for_missing_numbers_is_that_of_the_frames_library() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": [1.0, None, np.nan, 4.0], "b": [1, 2, 3, 4]})
+    with pytest.raises(ValueError, match="NaN in rows 1, 2 .*column 'a'") as caught:
+        mixture().fit(frame)
+    advice = re.search(r"Drop these rows \((.*)\) or fill", str(caught.value))[1]
+    assert eval(advice, {"X": frame, "polars": polars})["a"].to_list() == [1.0, 4.0]
 
 
 def test_columns_of_polars_frames_are_named() -> None:

@@ -96,11 +96,19 @@ def test_generalized_em_may_only_improve() -> None:
         (e_step, lambda s, p: Two(0.5, np.ones(3)), START, r"shapes \[\(\), \(3,\)\]"),
         (e_step, m_step, Two("a", np.ones(2)), "params holds 'a'"),
         (e_step, m_step, [], "at least one start"),
+        (e_step, m_step, None, "params is None"),
+        (e_step, lambda s, p: None, START, "m_step gave None; the new parameters are wanted: return them"),
     ],
 )
 def test_functions_of_the_wrong_form(e: Any, m: Any, start: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fastem.em(e, m, start, X)
+
+
+def test_an_e_step_without_a_log_likelihood_is_a_note_to_the_error_of_the_m_step() -> None:
+    with pytest.raises(IndexError) as caught:
+        fastem.em(lambda p, x: (x.sum(), len(x)), lambda s, p: s[0] / s[1], 1.0, X)
+    assert "the pair (statistics, log_likelihood)" in caught.value.__notes__[0]
 
 
 def test_an_iterator_cannot_be_read_twice() -> None:

@@ -130,6 +130,7 @@ def test_what_is_held_stays(data, accelerate: str | None) -> None:
     ("options", "message"),
     [
         ({"labels": [0, 1]}, r"labels has shape \(2,\)"),
+        ({"labels": "labels.npy"}, r"labels is 'labels.npy'; an array \(600,\) .*Read the file first"),
         ({"labels": np.full(600, 3)}, "labels has 3 in rows 0, 1"),
         ({"labels": np.full(600, "a")}, "Number the classes"),
         ({"labels": np.zeros(600), "algorithm": "stepwise"}, "choose 'batch'"),
@@ -141,5 +142,7 @@ def test_what_is_held_stays(data, accelerate: str | None) -> None:
 def test_bad_labels_and_names_are_told(data, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fastem.GaussianMixture(3, random_state=0).fit(data[0], **options)
-    with pytest.raises(ValueError, match="not in memory"):
+    with pytest.raises(ValueError, match="on_collapse='drop' may renumber"):
+        fastem.GaussianMixture(3, on_collapse="drop").fit(data[0], labels=np.zeros(600))
+    with pytest.raises(ValueError, match="X is read in chunks from the callable.*; rows in memory are wanted"):
         fastem.GaussianMixture(3).fit(lambda: iter([data[0]]), labels=np.zeros(600))

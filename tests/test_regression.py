@@ -641,6 +641,16 @@ def test_kernels_stay_within_bounds(tmp_path: Path) -> None:
     assert run.stdout.strip() == "whole", run.stderr
 
 
+def test_separated_responses_are_warned_of() -> None:
+    x = np.random.default_rng(0).normal(size=(N, 1))
+    model = fastem.LogisticRegressionMixture()
+    with pytest.warns(ConvergenceWarning, match="component 0 has the coefficient .* of column 0: its rows are sep"):
+        model.fit(x, (x[:, 0] > 0).astype(float))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(x, (x[:, 0] + 0.1 * np.sin(50 * x[:, 0]) > 0).astype(float))
+
+
 def test_bad_input_is_told() -> None:
     X, y = rows(CASES[0])
     linear, poisson = fastem.LinearRegressionMixture(2), fastem.PoissonRegressionMixture(2)

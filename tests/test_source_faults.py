@@ -57,7 +57,7 @@ def test_wrong_choices(X):
         Chunks(X, rows_per_chunk=0)
     with pytest.raises(ValueError, match="rows is 'all'"):
         open_source(Chunks(X, rows="all"))
-    with pytest.raises(ReadError, match=r"rows 0 to|at row 0\): rows\(X\) gave shape \(300, 3\)"):
+    with pytest.raises(ReadError, match=r"at row 0 \(chunk 0 .*\): rows\(X\) gave shape \(300, 3\)"):
         read(Chunks(X, rows=lambda X: X > 0))
     with pytest.raises(ValueError, match="is not read by pyarrow.dataset"):
         open_source(Chunks(X, rows=pa.compute.field("a") > 0))
@@ -84,7 +84,7 @@ def test_wrong_weights(X, weight, message):
 
 
 def test_fewer_and_more_weights_than_rows_of_a_stream(X):
-    with pytest.raises(ReadError, match=r"\(rows 0 to 149 were read\): sample_weight has 200 weights, and there"):
+    with pytest.raises(ReadError, match=r"after row 149 \(chunk 0 .*\): sample_weight has 200 weights, and there"):
         read(lambda: iter(cut(X)), sample_weight=np.ones(200))
     with pytest.raises(ReadError, match="sample_weight has 301 weights, and there are 300 rows"):
         read(lambda: iter(cut(X)), sample_weight=np.ones(301))
@@ -149,9 +149,25 @@ def test_faults_of_a_stream(X, second, message):
         finally:
             closed.append(True)
 
-    with pytest.raises(ReadError, match=rf"chunks, chunk 1 \(rows 100 to 149 were read\): .*{message}") as caught:
+    with pytest.raises(ReadError, match=rf"chunks, after row 149 \(chunk 1 of 100 rows\): .*{message}") as caught:
         read(Chunks(chunks, rows_per_chunk=100))
     assert caught.value.__cause__ is not None and len(closed) == 2
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "returned None; an iterator of chunks is wanted: yield arrays"),
+        (np.zeros((3, 2)), "returned a ndarray; an iterator of chunks is wanted"),
+        ({"a": [1.0]}, "returned a dict; an iterator"),
+        (7, "returned a int; an iterator"),
+        ([{"a": [1.0], "b": [2.0]}], "a chunk is a dict with 'a', 'b'; an array"),
+        ([None], "a chunk is None; an array"),
+    ],
+)
+def test_callables_that_give_no_chunks(returned, message):
+    with pytest.raises(ValueError, match=message):
+        read(lambda: returned)
 
 
 CHANGES = {
@@ -188,6 +204,44 @@ def test_a_store_or_stream_that_changes_between_passes(tmp_path, X):
             list(rows)
 
 
+class Drifting:
+    """Rows in slices, which change while nobody looks."""
+
+    def __init__(self, X):
+        self.X, self.shape, self.reads = X, X.shape, 0
+
+    def __getitem__(self, rows):
+        self.reads += 1
+        return self.X[rows] * (1 + 1e-6 * self.reads)
+
+
+def drifting_weights(X):
+    passes = iter(range(9))
+    return lambda: iter([(X, np.full(N, 1.0 + next(passes)))])
+
+
+def shuffled(X):
+    rng = np.random.default_rng(0)
+    return lambda: iter([X[rng.permutation(N)]])
+
+
+@pytest.mark.parametrize("source", [Drifting, drifting_weights, shuffled])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_change_between_passes(source, dtype, X):
+    X = np.round(X * 4).astype(dtype)  # of which the lower bits are 0
+    with open_rows(Chunks(source(X), rows_per_chunk=100)) as rows:
+        assert len(list(rows)) == 3
+        with pytest.raises(ReadError, match=r"has changed since .*: chunk 0 \(rows 0 to 99\) holds other numbers"):
+            list(rows)
+        assert len(list(rows.resized(70, same=False))) == 5
+
+
+def test_rows_in_other_blocks_are_the_same_rows(X):
+    blocks = iter([1, 1, 7, 2])
+    with open_rows(lambda: iter(np.array_split(X.astype(np.float32), next(blocks)))) as rows:
+        assert [len(list(rows)) for _ in range(3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("kind", ["npy", "fortran npy", "parquet", "feather", "hdf5", "zarr zip"])
 def test_truncated_files(kind, tmp_path, X):
     data = str(KINDS[kind](tmp_path, np.tile(X, (100, 1)))).partition("::")[0]
@@ -202,7 +256,7 @@ def test_a_file_that_is_cut_off_while_it_is_read(tmp_path, X):
         chunks = iter(rows)
         next(chunks)
         os.truncate(path, 4_000_000)
-        with pytest.raises(ReadError, match=r"x\.npy, chunk \d+ \(.*\): the file is truncated: \d+ bytes"):
+        with pytest.raises(ReadError, match=r"x\.npy, after row \d+ \(chunk .*\): the file is truncated: \d+ bytes"):
             list(chunks)
 
 
@@ -245,6 +299,22 @@ def test_a_wrong_field_in_a_later_block_of_a_csv_is_told_by_line(rows, tmp_path,
     with pytest.raises(ReadError, match=message):
         read(Chunks(tmp_path / "x.csv", rows=rows))
     assert len(read(Chunks(tmp_path / "x.csv", columns=["a", "b"], rows="finite"))[0]) == N - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n3,x\n", r"row 1 \(line 3 of .*\), column 'b': 'x', .*columns=\[...\]\); numbers are in 'a'"),
+        ("a;b\n1;2\n3;4,5\n", r"row 1 \(line 3 of .*\), column 'b': '4,5', .*write decimals with a point"),
+        ("a,b\n1,2\na,b\n3,4\n", r"row 1 \(line 3 of .*\), column 'a': 'a', .*remove this second line of column"),
+        ("a,b\n" + "1,2\n" * 1000 + "3\n", r"row 1000 \(line 1002 of .*\) has 1 column, where the lines before have 2"),
+        ("a,b\n1,2,3\n", r"row 0 \(line 2 of the file\) has 3 columns, where the lines before have 2"),
+    ],
+)
+def test_a_wrong_field_of_a_csv_is_told_by_line(text, message, tmp_path):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "x.csv")
 
 
 def test_files_that_do_not_fit_together(tmp_path, X):

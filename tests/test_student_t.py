@@ -290,8 +290,9 @@ def test_a_warm_start_may_change_df() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"df": 0.0}, "df is 0.0; a number above 0 is wanted"),
+        ({"df": 0.0}, "df is 0.0; one number above 0 for all components is wanted"),
         ({"df": "four"}, "df is 'four'"),
+        ({"df": [3, 4]}, r"df is \[3, 4\]; one number above 0 for all components"),
         ({"df": np.nan}, "df is nan"),
         ({"covariance_type": "tied"}, "covariance_type"),
         ({"share_df": "yes"}, "share_df"),

@@ -19,7 +19,7 @@ import fastem
 from fastem.terminal import FitProgress, count, warnings_as_lines
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fastem.__file__).parents[1])}
-FASTEM = [sys.executable, "-m", "fastem.cli"]
+FASTEM = [sys.executable, "-m", "fastem"]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Rows packed into chunks by a thread that reads ahead while the kernels run."""
 
 import threading
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import repeat
@@ -36,6 +37,8 @@ class Packing(NamedTuple):
     """Whether the same rows have been read before, and were finite."""
     missing: str | None = None
     """What becomes of NaN: "nan" keeps it as a missing entry, else it is an error; None where there is no choice."""
+    seen: list[tuple[int, int]] | None = None
+    """Rows and checksums of the chunks that were read before, to which this pass adds; None: they are not compared."""
 
 
 def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
@@ -131,25 +134,31 @@ def _packed(
     filling: Filling, packing: Packing, buffers: Iterator[_Buffer], stopped: Callable[[], bool]
 ) -> Iterator[tuple[_Buffer, Chunk]]:
     """Fill one buffer after the other, piece by piece; ends early where there is no more buffer."""
-    row, whole = 0, packing.rows_per_chunk
+    row, whole, seen = 0, packing.rows_per_chunk, packing.seen
     step = max(1, PIECE // max(packing.n_features, 1))
     try:
         next(filling)
         for buffer in buffers:
-            filled = 0
+            filled = bits = 0
+            known = packing.checked or (seen is not None and row // whole < len(seen))
             while filled < whole and not stopped():
                 piece = slice(filled, min(filled + step, whole))
                 try:
                     n = filling.send((buffer.X[piece], buffer.sample_weight[piece]))
                 except StopIteration:
                     break
-                if not packing.checked:
-                    _check_finite(buffer.X[filled : filled + n], row, packing)
-                    _check_weights(buffer.sample_weight[filled : filled + n], row, packing)
+                X, weight = buffer.X[filled : filled + n], buffer.sample_weight[filled : filled + n]
+                if not known:
+                    _check_finite(X, row, packing)
+                    _check_weights(weight, row, packing)
+                if seen is not None:
+                    bits += _bits(X) + _bits(weight)
                 row, filled = row + n, filled + n
             if stopped():
                 return
             if filled:
+                if seen is not None:
+                    _compare(seen, buffer.chunk(filled), bits, row, packing)
                 yield buffer, buffer.chunk(filled)
             if filled < whole:
                 return
@@ -162,11 +171,36 @@ def _packed(
 
 
 def _located(error: Exception, row: int, packing: Packing) -> ReadError:
-    """The same fault, with the source, the chunk that was being filled and its rows."""
-    number, begun = divmod(row, packing.rows_per_chunk)
-    rows = f"rows {row - begun} to {row - 1} were read" if begun else f"at row {row}"
+    """The same fault, with the source, the row and the chunk that was being filled."""
+    where = f"after row {row - 1}" if row else "at row 0"
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    return ReadError(f"{packing.name}, chunk {number} ({rows}): {kind}{error or 'it says no more'}")
+    chunk = f"chunk {row // packing.rows_per_chunk} of {packing.rows_per_chunk} rows"
+    return ReadError(f"{packing.name}, {where} ({chunk}): {kind}{error or 'it says no more'}")
+
+
+def _bits(numbers: np.ndarray) -> int:
+    """The sum of the numbers' bits as whole numbers of 32: it takes less time than whether they are finite."""
+    return int(np.add.reduce(numbers.reshape(-1).view(np.uint32), dtype=np.uint32))
+
+
+def _compare(seen: list[tuple[int, int]], rows: Chunk, bits: int, row: int, packing: Packing) -> None:
+    """`ReadError` where the chunk that ends before `row` has other numbers than before, or some in another order.
+
+    One of another length is left to those who count the rows.
+    """
+    n, number = len(rows.X), (row - 1) // packing.rows_per_chunk
+    some = np.ascontiguousarray(rows.X[:: max(1, n // 64)])
+    checksum = zlib.crc32(some.data, bits % (1 << 32))
+    if number == len(seen):
+        seen.append((n, checksum))
+    elif seen[number][0] == n and seen[number][1] != checksum:
+        _check_finite(rows.X, row - n, packing)  # which says more
+        _check_weights(rows.sample_weight, row - n, packing)
+        raise ReadError(
+            f"{packing.name} has changed since it was read before: chunk {number} (rows {row - n} to {row - 1}) holds "
+            "other numbers, or the same in another order. All passes must see the same rows in the same order: begin "
+            "every pass anew, with the same seed where it draws random numbers, or read a copy that nobody writes to"
+        )
 
 
 def _check_block(X: np.ndarray, weight: np.ndarray | None, packing: Packing) -> None:

@@ -72,7 +72,15 @@ def sliced_source(
         with opened() as array:
             return {f"shape of {name}": tuple(array.shape), f"type of {name}": str(getattr(array, "dtype", dtype))}
 
-    return Source(name, picked, blocks, shape[0], picked.weights is not None, signature=signature or shape_and_type)
+    return Source(
+        name,
+        picked,
+        blocks,
+        shape[0],
+        picked.weights is not None,
+        signature=signature or shape_and_type,
+        watched=signature is None,
+    )
 
 
 def _rows_of_a_slice(array: Any) -> int:

@@ -44,7 +44,7 @@ def dataset_source(
     [[[2.0, 1400.0], [11.0, 1089.0]]]
     """
     fields = list(dataset.schema)
-    picked = pick([Column(f.name, _dtype(f.type), str(f.type)) for f in fields], choice, name)
+    picked = pick(schema_of_table(dataset), choice, name)
     names = [fields[i].name for i in wanted(picked)]
     reading: dict[str, Any] = {
         "columns": names,
@@ -137,6 +137,7 @@ def csv_source(path: str, choice: Choice) -> Source:
     """
     arrow = needed("pyarrow", path)
     reader = needed("pyarrow.csv", path)
+    missing = reader.ConvertOptions().null_values
     try:
         delimiter, header_lines = _look_at_the_top(path)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -149,26 +150,38 @@ def csv_source(path: str, choice: Choice) -> Source:
             path,
             reader.ReadOptions(skip_rows=header_lines, column_names=labels, block_size=CSV_BYTES, use_threads=False),
             reader.ParseOptions(delimiter=delimiter),
-            reader.ConvertOptions(column_types=types, include_columns=list(types)),
+            reader.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=True),
         )
 
     try:
         with batches({}) as top:
             types = [field.type for field in top.schema]
     except arrow.ArrowInvalid as error:
+        raise_at_first_bad_field(path, delimiter, header_lines, set(), [])  # its message counts rows in another way
         raise ValueError(f"{path}: {error}") from error
     named = first if header_lines else [None] * len(first)
-    picked = pick([Column(n, _number_in_text(t), f"text ({t})") for n, t in zip(named, types)], choice, path)
+    columns = [Column(n, _number_in_text(t), f"text ({t})", _number_in_text(t) is None) for n, t in zip(named, types)]
+    try:
+        picked = pick(columns, choice, path)
+    except ValueError as error:
+        texts = {i for i, column in enumerate(columns) if column.dtype is None}
+        asked = pick([column._replace(dtype=np.dtype(float)) for column in columns], choice, path)
+        try:
+            raise_at_first_bad_field(path, delimiter, header_lines, texts & set(wanted(asked)), missing)
+        except ValueError as first:
+            raise ValueError(f"{first}. {str(error).partition('wanted. ')[2]}") from error
+        raise
+    read_as = {i: arrow.float64() if columns[i].dtype is not None else arrow.string() for i in wanted(picked)}
 
     def blocks() -> Blocks:
         try:
-            with batches({labels[i]: arrow.float64() for i in wanted(picked)}) as opened:
+            with batches({labels[i]: kind for i, kind in read_as.items()}) as opened:
                 for batch in opened:
                     yield split_batch(batch, picked)
         except arrow.ArrowInvalid:
             # Its message names no line; this one does.
-            missing = reader.ConvertOptions().null_values
-            raise_at_first_bad_field(path, delimiter, header_lines, set(wanted(picked)), missing)
+            numbers = {i for i, kind in read_as.items() if kind == arrow.float64()}
+            raise_at_first_bad_field(path, delimiter, header_lines, numbers, missing)
             raise
 
     return Source(path, picked, blocks, None, picked.weights is not None, signature=lambda: file_signature(path))
@@ -180,7 +193,8 @@ def split_batch(batch: Any, picked: Picked) -> Block:
     place = picked._replace(
         columns=[at[i] for i in picked.columns], weights=None if picked.weights is None else at[picked.weights]
     )
-    return assemble([_numbers(column) for column in batch.columns], place)
+    read = _numbers if picked.coding is None else _numbers_or_texts
+    return assemble([read(column) for column in batch.columns], place)
 
 
 def table_of(frame: Any) -> Any:
@@ -192,8 +206,8 @@ def table_of(frame: Any) -> Any:
 
 
 def schema_of_table(table: Any) -> list[Column]:
-    """Columns of an Arrow table."""
-    return [Column(field.name, _dtype(field.type), str(field.type)) for field in table.schema]
+    """Columns of an Arrow table or dataset."""
+    return [Column(f.name, _dtype(f.type), str(f.type), _is_text(f.type)) for f in table.schema]
 
 
 def wanted(picked: Picked) -> list[int]:
@@ -206,6 +220,27 @@ def _numbers(column: Any) -> np.ndarray:
     arrow = needed("pyarrow", "a table")
     kind = arrow.float32() if _dtype(column.type) in (np.float16, np.float32) else arrow.float64()
     return column.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+
+
+def _numbers_or_texts(column: Any) -> Any:
+    """Floats; or the distinct texts of a column and the place of each row's among them, -1 for null."""
+    if not _is_text(column.type):
+        return _numbers(column)
+    texts = column.cast(needed("pyarrow", "a table").string()).dictionary_encode()
+    parts = getattr(texts, "chunks", [texts])
+    if len(parts) > 1:
+        texts = texts.unify_dictionaries()
+        parts = texts.chunks
+    if not parts:
+        return [], np.zeros(0, np.int64)
+    index = np.concatenate([part.indices.fill_null(-1).to_numpy(zero_copy_only=False) for part in parts])
+    return parts[0].dictionary.to_pylist(), index.astype(np.int64)
+
+
+def _is_text(arrow_type: Any) -> bool:
+    types = needed("pyarrow.types", "a table")
+    inner = arrow_type.value_type if types.is_dictionary(arrow_type) else arrow_type
+    return types.is_string(inner) or types.is_large_string(inner) or types.is_string_view(inner)
 
 
 def _dtype(arrow_type: Any) -> np.dtype | None:

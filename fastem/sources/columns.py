@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.tables import check_names
+
 
 class Column(NamedTuple):
     """A column as its source has it."""
@@ -15,6 +17,8 @@ class Column(NamedTuple):
     """None where it holds no real numbers."""
     kind: str
     """Its type in the words of the source, for messages."""
+    text: bool = False
+    """Whether it holds texts, or what may be texts."""
 
 
 class Choice(NamedTuple):
@@ -22,6 +26,8 @@ class Choice(NamedTuple):
 
     columns: Sequence[str | int] | str | None = None
     weights: str | int | None = None
+    coding: Any = None
+    """What makes numbers of columns that hold texts: ``numbers(j, column, called)``; None where there must be none."""
 
 
 class Picked(NamedTuple):
@@ -31,6 +37,7 @@ class Picked(NamedTuple):
     weights: int | None
     feature_names: list[str] | None
     dtype: np.dtype
+    coding: Any = None
 
 
 def is_number(dtype: np.dtype) -> bool:
@@ -44,17 +51,28 @@ def packed_dtype(dtypes: Sequence[np.dtype]) -> np.dtype:
     return np.dtype(np.float32 if small else np.float64)
 
 
+def packed(columns: Sequence[Column], coding: Any) -> np.dtype | None:
+    """The `packed_dtype` of columns; None where one of them holds neither numbers nor texts that are coded."""
+    if any(column.dtype is None and not (coding is not None and column.text) for column in columns):
+        return None
+    return packed_dtype([np.dtype(float) if column.dtype is None else column.dtype for column in columns])
+
+
 def schema_of(shape: tuple[int, ...], dtype: np.dtype, name: str) -> list[Column]:
     """Columns of an array with two axes, or the fields of one with records."""
     if dtype.names is not None and len(shape) == 1:
         fields = [(field, dtype[field]) for field in dtype.names]
-        return [Column(field, inner if is_number(inner) else None, str(inner)) for field, inner in fields]
+        return [_column(field, inner) for field, inner in fields]
     if len(shape) != 2:
         raise ValueError(
             f"{name} has shape {shape}; a table of rows and columns (n, d), or records with named fields, is wanted. "
             "Reshape it with reshape(n, -1)"
         )
-    return [Column(None, dtype if is_number(dtype) else None, str(dtype))] * shape[1]
+    return [_column(None, dtype)] * shape[1]
+
+
+def _column(name: str | None, dtype: np.dtype) -> Column:
+    return Column(name, dtype if is_number(dtype) else None, str(dtype), dtype.kind in "UOT")
 
 
 def pick(schema: Sequence[Column], choice: Choice, name: str, *, records: bool = False) -> Picked:
@@ -69,28 +87,30 @@ def pick(schema: Sequence[Column], choice: Choice, name: str, *, records: bool =
     if choice.columns is None or isinstance(choice.columns, str):
         if choice.columns not in (None, "numeric"):
             raise ValueError(f"columns is {choice.columns!r}; give a list of names or indices, or 'numeric' for all")
-        every = not (records or choice.columns == "numeric")
+        every = not ((records and choice.coding is None) or choice.columns == "numeric")
         columns = [i for i, column in enumerate(schema) if i != weights and (every or column.dtype is not None)]
+        check_names([schema[i].name for i in columns], name)
     else:
         columns = [_index(schema, column, name) for column in choice.columns]
     if not columns:
         raise ValueError(f"no columns of {name} are left to be features; at least one column of numbers is wanted")
     for i in columns if weights is None else [*columns, weights]:
-        if schema[i].dtype is None:
+        if packed([schema[i]], None if i == weights else choice.coding) is None:
             numbers = [column.name or j for j, column in enumerate(schema) if column.dtype is not None]
             raise ValueError(
                 f"column {schema[i].name or i!r} of {name} holds {schema[i].kind}; real numbers are wanted. Choose "
                 f"others with fastem.Chunks(source, columns=[...]); numbers are in {_few(numbers)}"
             )
     names = [column.name for column in (schema[i] for i in columns) if column.name is not None]
-    dtype = packed_dtype([d for i in columns if (d := schema[i].dtype) is not None])
-    return Picked(columns, weights, names if len(names) == len(columns) else None, dtype)
+    dtype = packed([schema[i] for i in columns], choice.coding) or np.dtype(float)
+    return Picked(columns, weights, names if len(names) == len(columns) else None, dtype, choice.coding)
 
 
 def _index(schema: Sequence[Column], wanted: str | int, name: str) -> int:
     if isinstance(wanted, str):
         names = [column.name for column in schema]
         if wanted in names:
+            check_names([other if other == wanted else None for other in names], name)
             return names.index(wanted)
         known = [n for n in names if n is not None]
         there = f"it has {_few(known)}" if known else "its columns have no names: give indices"
@@ -113,13 +133,20 @@ def split(block: np.ndarray, picked: Picked) -> tuple[np.ndarray, np.ndarray | N
     """The features (n, d) and the weights (n,), or None, of a block of rows; without a copy where that can be."""
     if block.dtype.names is not None:
         return assemble([block[name] for name in block.dtype.names], picked)
+    if picked.coding is not None:
+        return assemble(list(block.T), picked)
     X = block if picked.columns == list(range(block.shape[1])) else block[:, picked.columns]
     return X, None if picked.weights is None else block[:, picked.weights]
 
 
 def assemble(columns: Sequence[Any], picked: Picked) -> tuple[np.ndarray, np.ndarray | None]:
-    """The same from the columns of a block."""
-    X = np.empty((len(columns[picked.columns[0]]), len(picked.columns)), picked.dtype)
+    """The same from the columns of a block; one with texts may be its distinct ones and their places in the rows."""
+    first = columns[picked.columns[0]]
+    X = np.empty((len(first[1] if isinstance(first, tuple) else first), len(picked.columns)), picked.dtype)
     for j, i in enumerate(picked.columns):
-        X[:, j] = columns[i]
+        if picked.coding is None:
+            X[:, j] = columns[i]
+        else:
+            called = repr(picked.feature_names[j]) if picked.feature_names else j
+            X[:, j] = picked.coding.numbers(j, columns[i], f"column {called}")
     return X, None if picked.weights is None else np.asarray(columns[picked.weights], np.float64)

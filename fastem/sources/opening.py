@@ -12,7 +12,7 @@ from fastem.sources.arrays import array_source, npy_source
 from fastem.sources.arrow import arrow_file_source, csv_source, dataset_source, table_of, table_source
 from fastem.sources.columns import Choice
 from fastem.sources.rows import Rows
-from fastem.sources.source import Source, cast, joined, kept, weighted
+from fastem.sources.source import Source, cast, coded, joined, kept, weighted
 from fastem.sources.stores import hdf5_source, zarr_source
 from fastem.sources.streams import callable_source, iterator_source
 
@@ -84,12 +84,19 @@ def is_source(X: Any) -> bool:
     return callable(X) or (hasattr(X, "shape") and hasattr(X, "__getitem__"))
 
 
-def open_rows(data: Any, *, sample_weight: Any = None, on_rows: Callable[[int, int | None], Any] | None = None) -> Rows:
+def open_rows(
+    data: Any,
+    *,
+    sample_weight: Any = None,
+    on_rows: Callable[[int, int | None], Any] | None = None,
+    coding: Any = None,
+) -> Rows:
     """Open `data` as an iterable of chunks that the engine reads; see `open_source` and `Rows`."""
-    return Rows(open_source(data, sample_weight=sample_weight), getattr(data, "rows_per_chunk", None), on_rows)
+    source = open_source(data, sample_weight=sample_weight, coding=coding)
+    return Rows(source, getattr(data, "rows_per_chunk", None), on_rows)
 
 
-def open_source(data: Any, *, sample_weight: Any = None) -> Source:
+def open_source(data: Any, *, sample_weight: Any = None, coding: Any = None) -> Source:
     """Open anything that gives rows; nothing but headers is read, or the first chunk of a stream.
 
     Parameters
@@ -97,6 +104,8 @@ def open_source(data: Any, *, sample_weight: Any = None) -> Source:
     data : Chunks, or what its `source` may be
     sample_weight : array-like (n_rows,) or float, optional
         Weights of the rows of `data`, those included that a filter leaves out.
+    coding : fastem.coding.Coding, optional
+        What makes numbers of categories; without it, texts are no columns to be chosen.
 
     Returns
     -------
@@ -118,12 +127,14 @@ def open_source(data: Any, *, sample_weight: Any = None) -> Source:
             "sample_weight is an array and rows a pyarrow expression, after which it is not known which rows are left; "
             "give the weights as a column (Chunks(weights=...)), or rows as a callable"
         )
-    source = _opened(chosen.source, Choice(chosen.columns, chosen.weights), expression)
+    source = _opened(chosen.source, Choice(chosen.columns, chosen.weights, coding), expression)
     if sample_weight is not None:
         source = weighted(source, sample_weight)
     if chosen.dtype is not None:
         source = cast(source, chosen.dtype)
-    return source if chosen.rows is None or expression is not None else kept(source, chosen.rows)
+    if chosen.rows is not None and expression is None:
+        source = kept(source, chosen.rows)
+    return coded(source, coding) if coding is not None and coding.codes_differ else source
 
 
 def _opened(data: Any, choice: Choice, expression: Any) -> Source:

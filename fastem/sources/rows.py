@@ -60,6 +60,7 @@ class Rows:
         self._signature = source.signature()
         self._begun = self._read_whole = False
         self._passes: WeakSet[Any] = WeakSet()
+        self._seen: dict[int, list[tuple[int, int]]] | None = {} if source.watched else None
 
     def __iter__(self) -> Iterator[Chunk]:
         """Begin a pass."""
@@ -83,10 +84,14 @@ class Rows:
     def __exit__(self, *exception: Any) -> None:
         self.close()
 
-    def resized(self, rows_per_chunk: int) -> "Rows":
-        """The same rows in chunks of another size; the passes of both are closed with these."""
+    def resized(self, rows_per_chunk: int, *, same: bool = True) -> "Rows":
+        """The same rows in chunks of another size; the passes of both are closed with these.
+
+        Where they need not be the `same` in every pass, they may come in another order, or be others.
+        """
         other = copy(self)
         other.rows_per_chunk = rows_per_chunk
+        other._seen = self._seen if same else None
         return other
 
     def close(self) -> None:
@@ -107,6 +112,7 @@ class Rows:
             source.feature_names,
             self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
             self.missing,
+            None if self._seen is None else self._seen.setdefault(self.rows_per_chunk, []),
         )
         done, weight, largest = 0, 0.0, 0.0
         filling = source.filling() if source.filling else copied(source.blocks(), packing)

@@ -42,6 +42,8 @@ class Source:
         Says which row a message is about, where a number does not.
     filling : callable or None
         Returns a fresh generator that reads the rows straight into arrays sent to it, where that needs no copy.
+    watched : bool
+        Whether the rows alone can tell that they have changed between passes, as those of a callable.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     signature: Callable[[], dict[str, Any]] = dict
     name_of_row: Callable[[int], str] | None = None
     filling: Callable[[], Filling] | None = None
+    watched: bool = False
 
     @property
     def n_features(self) -> int:
@@ -165,6 +168,17 @@ def cast(source: Source, dtype: Any) -> Source:
                     yield X.astype(dtype, copy=False), weight
 
     return replace(source, blocks=blocks, filling=None, picked=source.picked._replace(dtype=np.dtype(dtype)))
+
+
+def coded(source: Source, coding: Any) -> Source:
+    """`source` with the codes of its categories in place of their numbers."""
+
+    def blocks() -> Blocks:
+        with closing(source.blocks()) as parts:
+            for X, weight in parts:
+                yield coding.codes(X, source.feature_names), weight
+
+    return replace(source, blocks=blocks, filling=None)
 
 
 def kept(source: Source, rows: Any) -> Source:

@@ -1,13 +1,13 @@
 """Chunks that the user's own code makes: a callable that returns a fresh iterator, or an iterator, read once."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.sources.arrow import schema_of_table, split_batch, table_of, wanted
-from fastem.sources.columns import Choice, Column, Picked, packed_dtype, pick, schema_of, split
+from fastem.sources.columns import Choice, Column, Picked, packed, pick, schema_of, split
 from fastem.sources.source import Blocks, Source
 
 
@@ -38,7 +38,7 @@ def callable_source(make: Callable[[], Iterable], choice: Choice, name: str) -> 
     previous: list[Any] = [None]
 
     def fresh() -> Iterator:
-        chunks = iter(make())
+        chunks = _iterator(make(), name)
         if chunks is previous[0]:
             raise ValueError(
                 f"{name} returned the same iterator twice, and that can be read only once; a callable that makes a "
@@ -53,6 +53,17 @@ def callable_source(make: Callable[[], Iterable], choice: Choice, name: str) -> 
     finally:
         _close(chunks)
     return _stream(fresh, shape, choice, name)
+
+
+def _iterator(given: Any, name: str) -> Iterator:
+    """What a callable returned, if it is an iterator of chunks, or a list of them."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or hasattr(given, "shape"):
+        what = "None" if given is None else f"a {type(given).__name__}"
+        raise ValueError(
+            f"{name} returned {what}; an iterator of chunks is wanted: yield arrays or frames in it (a generator "
+            "function), or return a list of them"
+        )
+    return iter(given)
 
 
 def iterator_source(chunks: Iterator, choice: Choice, name: str) -> Source:
@@ -90,7 +101,7 @@ def _stream(
             _close(once if once is not None else chunks)
 
     weighted = shape.weighted or picked.weights is not None
-    return Source(name, picked, blocks, None, weighted, once=once is not None)
+    return Source(name, picked, blocks, None, weighted, once=once is not None, watched=once is None)
 
 
 def _begin(chunks: Iterator, name: str) -> tuple[Any, _Shape]:
@@ -109,6 +120,12 @@ def _block(given: Any) -> tuple[Any, np.ndarray | None]:
         if len(given) != 2:
             raise ValueError(f"a chunk is a tuple of {len(given)}; X or (X, weights) is wanted")
         given, weight = given
+    if isinstance(given, str | Mapping) or given is None:
+        what = f"a dict with {', '.join(map(repr, given))}" if isinstance(given, Mapping) else repr(given)
+        raise ValueError(
+            f"a chunk is {what}; an array (n, d), a frame, or a tuple of one of these and its weights is wanted: e.g. "
+            "pandas.DataFrame(chunk) of a dict of columns"
+        )
     framed = hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__")
     return table_of(given) if framed else np.asarray(given), None if weight is None else np.asarray(weight)
 
@@ -141,11 +158,10 @@ def _check_schema(found: list[Column], schema: list[Column], picked: Picked) -> 
     names, before = [column.name for column in found], [column.name for column in schema]
     if names != before:
         raise ValueError(f"a chunk has the columns {names}, where the first one has {before}")
-    dtypes = [found[i].dtype for i in picked.columns]
-    bad = [i for i, dtype in zip(picked.columns, dtypes) if dtype is None]
+    bad = [i for i in picked.columns if packed([found[i]], picked.coding) is None]
     if bad:
         raise ValueError(f"column {found[bad[0]].name or bad[0]!r} holds {found[bad[0]].kind}; numbers are wanted")
-    if packed_dtype([dtype for dtype in dtypes if dtype is not None]) != picked.dtype:
+    if packed([found[i] for i in picked.columns], picked.coding) != picked.dtype:
         now, then = (sorted({columns[i].kind for i in picked.columns}) for columns in (found, schema))
         raise ValueError(
             f"a chunk holds {', '.join(now)}, where the first one holds {', '.join(then)}; convert every chunk to "
