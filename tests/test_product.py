@@ -79,7 +79,7 @@ def test_one_group_is_its_own_mixture(name: str) -> None:
 def test_zeros_and_ones_are_two_levels() -> None:
     X = (np.random.default_rng(0).random((400, 3)) < [0.2, 0.5, 0.8]).astype(float)
     X[:150] = 1 - X[:150]
-    options = {"random_state": 1, "init_params": "kmeans", "max_iter": 10, "tol": 0.0}
+    options = {"random_state": 1, "init_params": "kmeans", "max_iter": 10, "tol": 0.0, "accelerate": None}
     products = ({(0, 1, 2): "bernoulli"}, {(0, 1, 2): "categorical"}, {0: "bernoulli", (1, 2): "categorical"})
     # Starts differ: the statistic of a category has a number a level. So all begin at the same probabilities.
     p = np.array([[0.3, 0.4, 0.6], [0.7, 0.6, 0.2]])

@@ -68,6 +68,8 @@ class Plain:
 
     def admitted(self, params: Any, plain: Any) -> Any:
         """The same but `between`: `prepare` tells whether they have a density."""
+        if not self.between:
+            return params
         return params._replace(
             **{name: within(getattr(params, name), getattr(plain, name), *ends) for name, ends in self.between.items()}
         )

@@ -118,7 +118,7 @@ class Product:
         """Of each group."""
         return ProductStatistics(self._each("unpad", (statistics, params, prepared)))
 
-    def held(self, statistics: ProductStatistics, fixed: frozenset[str]) -> ProductStatistics:
+    def held(self, statistics: ProductStatistics, params: ProductParams, fixed: frozenset[str]) -> ProductStatistics:
         """The same: of a product only the weights can be held."""
         return statistics
 
