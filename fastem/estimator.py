@@ -166,7 +166,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         on_rows = getattr(callback, "on_rows", None)
         with self._opened(X, sample_weight, y, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
-                held_out = chunk(check_data(self, held_out, reset=False).astype(data.dtype, copy=False))
+                held_out = check_data(self, self._encode(held_out, reset=False), reset=False)
+                held_out = chunk(held_out.astype(data.dtype, copy=False))
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(float(self.tol), self.max_iter, self.max_time, callback, interrupted)
                 plan = Plan(algorithm, batch_size, step, held_out, self.accelerate, labels, fixed)
@@ -196,6 +197,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
         sample = subsample(head, size, rng)
         data, model = self._model(data, plan)  # now that all rows were seen
+        data.settle()
+        if plan.held_out is not None:
+            self._check_rows(plan.held_out.X, reset=False)
         checkpoint.recognise(sample, None if data.once else saved)
         check_enough_rows(len(sample.X), None, self.n_components)
 
@@ -225,6 +229,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         )
         outcome = fitting.run(1 if data.once or given is not None else self.n_init, saved)
         self._record(outcome, data.dtype, self.init_params if given is None else "given")
+        self.fixed_ = sorted(plan.fixed)
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""

@@ -89,7 +89,7 @@ class FamilyMixture(MixtureEstimator):
         arrays = [check_init(f"params_init[{n!r}]", given[n], np.shape(getattr(wanted, n))) for n in self._fields]
         components = self.params_type(*arrays)
         start.model.family.prepare(components, np.dtype(float), np.full(start.k, 1.0 / start.k))
-        return components
+        return start.model.family.admitted(components)
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         self.weights_ = params.weights.astype(dtype)

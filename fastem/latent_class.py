@@ -72,6 +72,8 @@ max_time, on_collapse, accelerate
         return Categorical([len(known) for known in self.categories_], self.prior)
 
     def _encode(self, X: Any, reset: bool) -> Any:
+        if not reset and not hasattr(self, "categories_"):
+            return X  # held out from a source that is not read yet, in which categories are numbers
         X, categories = encoded(X, None if reset else self.categories_)
         if reset:
             self.categories_ = categories

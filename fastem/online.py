@@ -59,6 +59,7 @@ class OnlineMixture:
             for batch in data.chunks:
                 with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     self._learn(batch, schedule, interrupted)
+                data.settle()
                 if interrupted():
                     break
         return self
@@ -99,6 +100,7 @@ class OnlineMixture:
         earlier = self.history_ if hasattr(self, "online_") else np.empty(0, HISTORY)
         before = getattr(self, "diagnostics_", {}) if hasattr(self, "online_") else {}
         self.online_ = tree.to_vector(after)
+        self.__dict__.pop("fixed_", None)  # batches move all parameters
         self._set_params_(stepwise.estimate(model, after), dtype)
         seconds += earlier["seconds"][-1] if len(earlier) else 0.0
         gained, weight = after.log_likelihood - state.log_likelihood, after.weight - state.weight

@@ -110,8 +110,10 @@ class FittedMixture:
         return Totals(total, weight, n_rows, spread)
 
     def _n_parameters(self) -> int:
-        params = self._get_params_()
-        return self._family().n_parameters(params.components) + len(params.weights) - 1
+        params, family, fixed = self._get_params_(), self._family(), getattr(self, "fixed_", ())
+        weights = 0 if "weights" in fixed else len(params.weights) - 1
+        held = family.n_held(params.components, fixed) if set(fixed) - {"weights"} else 0
+        return family.n_parameters(params.components) + weights - held
 
     def bic(self, X, sample_weight=None):
         """Bayesian information criterion, -2 log L + p log n; the lower the better."""

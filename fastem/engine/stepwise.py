@@ -87,15 +87,20 @@ def begin(model: Any, params: Any) -> Online:
     return Online(params, expected, expected)
 
 
-def estimate(model: Any, state: Online) -> Any:
+def estimate(model: Any, state: Online, most: float = np.inf) -> Any:
     """The parameters of the averaged statistics, or the last ones where nothing was averaged.
 
     Statistics are averaged, not parameters: they are the linear space in which the noise of the batches adds up to
     nothing. Each component's mean and covariance thus count by the weight that it had at the time, every average
     of statistics is one that rows could have (of loadings or correlations this is not true), and no
-    family has to say how its parameters are averaged.
+    family has to say how its parameters are averaged. `most` is as in `stepwise_step`.
     """
-    return model.m_step(state.average, state.params) if state.averaged else state.params
+    return model.m_step(_whole(state, state.average, most), state.params) if state.averaged else state.params
+
+
+def _whole(state: Online, statistics: Any, most: float) -> Any:
+    """Statistics of one unit weight as those of all rows, against which an M-step weighs a prior."""
+    return tree.scale(statistics, min(state.weight, most))
 
 
 def stepwise_step(
@@ -104,8 +109,12 @@ def stepwise_step(
     batch: Chunk,
     schedule: Schedule = DEFAULT,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
+    most: float = np.inf,
 ) -> Online:
-    """One batch more; ``repair`` as in `fit_em`. A batch without weight changes nothing."""
+    """One batch more; ``repair`` as in `fit_em`. A batch without weight changes nothing.
+
+    `most` is the weight of all rows where that is known, and they come more than once.
+    """
     new = model.e_step(state.params, [batch])
     if new.weight == 0:
         return state
@@ -121,7 +130,9 @@ def stepwise_step(
     )
     if state.t < schedule.burn_in:
         return state
-    return _averaged(schedule, _maximised(model, state, schedule, repair, batch.X.shape[1] + 1))
+    first = state.t <= schedule.burn_in
+    least = batch.X.shape[1] + 1 if first else 0
+    return _averaged(schedule, _maximised(model, state, least, None if first else repair, most))
 
 
 def _share(schedule: Schedule, state: Online, weight: float) -> float:
@@ -132,19 +143,16 @@ def _share(schedule: Schedule, state: Online, weight: float) -> float:
     return 1.0 - (1.0 - schedule.step(state.t)) ** relative
 
 
-def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None, least: int) -> Online:
-    """The M-step; the first one moves no component that has had fewer than `least` rows."""
+def _maximised(model: Any, state: Online, least: int, repair: Callable | None, most: float) -> Online:
+    """The M-step, which moves no component that has had fewer than `least` rows."""
     statistics, before = state.statistics, state.params
-    params = model.m_step(statistics, before)
-    mask = model.collapsed(params, statistics)
-    first = state.t <= schedule.burn_in
-    if first:
-        mask = mask | (params.weights * state.rows < least)
-    if mask.any() and (first or repair is None):
+    params = model.m_step(_whole(state, statistics, most), before)
+    mask = model.collapsed(params, statistics) | (params.weights * state.rows < least)
+    if mask.any() and repair is None:
         # Want of rows is no collapse yet: as many are added as the component should have had, distributed as it is.
         statistics = tree.add(statistics, model.expected_statistics(before, mask))
         statistics = tree.scale(statistics, 1.0 / statistics.weight)
-        params = model.m_step(statistics, before)
+        params = model.m_step(_whole(state, statistics, most), before)
     elif mask.any() and repair:
         params, _ = repair(params, statistics, state.t)
         expected = model.expected_statistics(params)
@@ -182,17 +190,17 @@ def fit_stepwise(
     while monitor.stop_reason is None:
         seen = state.t
         for batch in batches:
-            state = stepwise_step(model, state, batch, schedule, repair)
+            state = stepwise_step(model, state, batch, schedule, repair, monitor.whole)
             monitor.after_batch()
             if monitor.stop_reason is None and monitor.due(state):
-                monitor.observe(model, estimate(model, state), state)
+                monitor.observe(model, estimate(model, state, monitor.whole), state)
             if monitor.stop_reason is not None:
                 break
         else:
             if state.t == seen:
                 raise ValueError("there are no rows of positive weight: give at least one")
             if monitor.every is None:
-                monitor.observe(model, estimate(model, state), state)
-            monitor.after_pass(last=once)
+                monitor.observe(model, estimate(model, state, monitor.whole), state)
+            monitor.after_pass(state.weight, last=once)
             keep(state)
     return monitor.best or state

@@ -19,7 +19,7 @@ since they keep statistics while the parameters, about which these are summed, m
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -51,6 +51,10 @@ class Plain:
     def admitted(self, params: Any) -> Any:
         """The same: `prepare` tells whether they have a density."""
         return params
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """Of a family of one kind of parameters all, if that is held."""
+        return self.n_parameters(params) if set(params._fields) <= set(fixed) else 0  # type: ignore[attr-defined]
 
     def log_prior(self, params: Any) -> float:
         """Nothing."""
@@ -127,6 +131,9 @@ class Family(Protocol):
 
     def n_parameters(self, params: Any) -> int:
         """Free parameters of all components, without the mixture's weights."""
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """How many of those are not free where the parameters of these names are held."""
 
     def sample(self, params: Any, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""

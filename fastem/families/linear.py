@@ -57,7 +57,7 @@ def up_to(multiple: int, size: int) -> int:
 
 
 class LinearFamily(Plain):
-    """What such families share."""
+    """What such families share. `prior_mean` (m,) is the mean of T in the data, and empty where that is not known."""
 
     def __init__(self, prior: float = 0.0):
         self.prior, self.prior_mean = float(prior), np.zeros(0)
@@ -69,7 +69,7 @@ class LinearFamily(Plain):
         raise NotImplementedError
 
     def expected(self, params: Any) -> np.ndarray:
-        """Params -> the mean of T in each component, (K, m)."""
+        """Params -> the mean of T in each component, (K, m), in rows of the data's mean exposure or trials."""
         raise NotImplementedError
 
     def maximum(self, means: np.ndarray) -> Any:

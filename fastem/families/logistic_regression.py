@@ -31,8 +31,8 @@ class LogisticRegression(RegressionFamily):
         return m * expit(eta)
 
     def information(self, params: RegressionParams) -> np.ndarray:
-        """The most of one trial: at the centre it may be next to nothing."""
-        return np.full(len(params.levels), 0.25)
+        """The most of as many trials: at the centre it may be next to nothing."""
+        return np.full(len(params.levels), 0.25 * self.mean_size())
 
     def base(self, X: np.ndarray) -> np.ndarray | None:
         """log C(m, y)."""

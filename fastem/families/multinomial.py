@@ -35,8 +35,8 @@ class Multinomial(LinearFamily):
         return np.zeros(len(p)), logs(p, dtype)
 
     def expected(self, params: MultinomialParams) -> np.ndarray:
-        """Of one trial."""
-        return params.probabilities
+        """The probabilities times the trials."""
+        return params.probabilities * (float(self.prior_mean.sum()) or 1.0)
 
     def maximum(self, means: np.ndarray) -> MultinomialParams:
         """The shares of the kinds; equal ones where there were no trials."""

@@ -39,9 +39,16 @@ class Poisson(LinearFamily):
         return np.zeros(len(r)), np.insert(slopes, self.exposure, total, axis=1)
 
     def expected(self, params: PoissonParams) -> np.ndarray:
-        """The rates, with an exposure of 1."""
-        r = params.rates
-        return r if self.exposure is None else np.insert(r, self.exposure, 1.0, axis=1)
+        """The rates times the exposure."""
+        if self.exposure is None:
+            return params.rates
+        exposure = self.prior_mean[self.exposure] if self.prior_mean.size else 1.0
+        return np.insert(params.rates * exposure, self.exposure, exposure, axis=1)
+
+    def admitted(self, params: PoissonParams) -> PoissonParams:
+        """The same; `ValueError` where they are none."""
+        self.natural(params, np.dtype(float))
+        return params
 
     def maximum(self, means: np.ndarray) -> PoissonParams:
         """The means, over that of the exposure."""

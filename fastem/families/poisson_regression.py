@@ -32,8 +32,8 @@ class PoissonRegression(RegressionFamily):
         return m * np.exp(np.minimum(eta, kernels.HIGHEST))
 
     def information(self, params: RegressionParams) -> np.ndarray:
-        """The rate at the centre, or 1 if that is more: elsewhere it may be much higher."""
-        return np.exp(np.clip(params.levels, 0.0, kernels.HIGHEST))
+        """The mean at the centre, or 1 if that is more: elsewhere it may be much higher."""
+        return np.maximum(self.mean(params.levels, np.array(self.mean_size())), 1.0)
 
     def base(self, X: np.ndarray) -> np.ndarray:
         """y log m - log y!."""

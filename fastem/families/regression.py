@@ -119,6 +119,10 @@ class RegressionFamily(Plain):
         """About the Fisher information of eta in a row of each component (K,), for `alike`."""
         raise NotImplementedError
 
+    def mean_size(self) -> float:
+        """Mean of the data's exposures or trials, as far as it is known."""
+        return 1.0 if self.size is None or self.scale is None else float(self.scale.mean[self.size])
+
     # The verbs of the protocol.
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
