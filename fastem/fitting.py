@@ -110,7 +110,7 @@ class Fitting(NamedTuple):
             batches = data.batches(batch_size(self.plan, self.data, self.start.k), self.seed, monitor.n_passes)
             schedule = stepwise.Schedule(plan.step or stepwise.StepSize())
             state = stepwise.fit_stepwise(self.model, place, batches, monitor, schedule, repair, keep)
-            params = stepwise.estimate(self.model, state, monitor.whole)
+            params = stepwise.estimate(self.model, state)
         return Outcome(params, monitor, collapse, acceleration)
 
     def _monitor(self) -> Any:

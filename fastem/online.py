@@ -68,7 +68,7 @@ class OnlineMixture:
         began = time.perf_counter()
         random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-        model = Mixture(self._family(batch.X.dtype), self.n_jobs)
+        model = Mixture(self._known_family(batch.X.dtype), self.n_jobs)
         if not (batch.sample_weight.sum() if batch.sample_weight.size else len(batch.X)):
             return
         sample = subsample([batch], sample_size(self.n_components, batch.X.shape[1]), rng)
@@ -79,8 +79,6 @@ class OnlineMixture:
             given = self._apply_inits(None, start)
             state = stepwise.begin(model, self._start(start, random_state) if given is None else given)
         else:
-            if hasattr(self, "prior_mean_"):
-                model.family.prior_mean = self.prior_mean_  # of the first batch, or of the fit
             state = self._online_state(model, batch)
         collapse = Collapse(self.on_collapse, sample, start.scale, rng)
         after = stepwise.stepwise_step(model, state, batch, schedule, collapse.bind(model))

@@ -54,11 +54,12 @@ class Fold:
     def __init__(self, model: Any, params: Any):
         self.model, self.params = model, params
         self._slots: _Slots | None = None
+        self._dtypes: dict[np.dtype, np.dtype] = {}
         self._sums: Any = None
 
     def add(self, chunk: Chunk) -> float:
         """Add the statistics of a chunk; returns its log-likelihood."""
-        (n, d), dtype = chunk.X.shape, chunk.X.dtype
+        (n, d), dtype = chunk.X.shape, self._computed_in(chunk.X.dtype)
         lanes, most = _grid(n, d, dtype)
         slots = self._slots
         if slots is None or slots.dtype != dtype or slots.most < most:
@@ -79,6 +80,11 @@ class Fold:
 
         run_slots(run, len(log_likelihood), self.model.n_jobs)
         return float(log_likelihood.sum())
+
+    def _computed_in(self, dtype: np.dtype) -> np.dtype:
+        if dtype not in self._dtypes:
+            self._dtypes[dtype] = self.model.lanes(self.params, dtype)
+        return self._dtypes[dtype]
 
     def sums(self) -> Any:
         """The family's statistics of all chunks."""
@@ -103,7 +109,7 @@ class Fold:
 
 def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
     """Fill what is asked of each row: those of `out` that are not empty."""
-    (n, d), dtype = chunk.X.shape, chunk.X.dtype
+    (n, d), dtype = chunk.X.shape, model.lanes(params, chunk.X.dtype)
     lanes, slots = _grid(n, d, dtype)
     prepared = model.prepare(params, dtype)
     kernel = _compiled(mixture_rows, model.family.bricks(prepared[1])[0])

@@ -56,6 +56,12 @@ class Mixture:
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
+    def lanes(self, params: MixtureParams, dtype: np.dtype) -> np.dtype:
+        """What rows of that dtype are computed with in."""
+        double = np.dtype(np.float64)
+        wide = dtype != double and hasattr(self.family, "wide") and self.family.wide(params.components)
+        return double if wide else dtype
+
     def admitted(self, params: MixtureParams) -> MixtureParams | None:
         """Parameters that were extrapolated, or None where they are none of a mixture.
 
@@ -139,7 +145,7 @@ class Mixture:
 
     def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
         """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""
-        n, dtype = len(chunk.X), chunk.X.dtype
+        n, dtype = len(chunk.X), self.lanes(params, chunk.X.dtype) if self.compiled else chunk.X.dtype
         sizes = {"log_prob": (n,), "labels": (n,), "responsibilities": (n, len(params.weights))}
         out = {
             name: np.empty(shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype)
@@ -148,4 +154,6 @@ class Mixture:
         (compiled_rows if self.compiled else numpy_e_step.rows)(self, params, chunk, out)
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
-        return {name: out[name] for name in wanted}
+        if "log_prob" in wanted and hasattr(self.family, "impossible"):
+            out["log_prob"][self.family.impossible(chunk.X, params.components, out["log_prob"])] = -np.inf
+        return {name: out[name] if name == "labels" else out[name].astype(chunk.X.dtype, copy=False) for name in wanted}

@@ -35,8 +35,6 @@ class ProgressiveMonitor:
         self.stop_reason: str | None = None
         self.weight = 1.0
         self.n_passes = 0
-        self.whole = np.inf
-        """Weight of all rows, once they were read."""
         self.best: Any = None
         self._state: Any = None
         self._best_score = self._mark = -np.inf
@@ -60,7 +58,7 @@ class ProgressiveMonitor:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on after a pass as if the fit had never stopped, but for `best`."""
-        names = "history", "stop_reason", "weight", "n_passes", "whole", "_best_score", "_mark", "_stale"
+        names = "history", "stop_reason", "weight", "n_passes", "_best_score", "_mark", "_stale"
         return {"seconds": time.perf_counter() - self.started, **{name: getattr(self, name) for name in names}}
 
     def restore(self, state: dict[str, Any], best: Any) -> None:
@@ -109,10 +107,9 @@ class ProgressiveMonitor:
         if self.stop_reason is None and wants_stop:
             self.stop_reason = "callback"
 
-    def after_pass(self, weight: float, last: bool) -> None:
-        """A pass has ended, after rows of that weight in all; `last` if there can be no other."""
+    def after_pass(self, last: bool) -> None:
+        """A pass has ended; `last` if there can be no other."""
         self.n_passes += 1
-        self.whole = weight / self.n_passes
         if self.stop_reason is None and last:
             self.stop_reason = "exhausted"
         if self.stop_reason is None and self.n_passes >= self.rules.max_iter:

@@ -68,7 +68,7 @@ class Online(NamedTuple):
 
     `statistics` and `average` are per unit weight and about the means of `params`; t batches of `rows` rows of total
     `weight` were seen, `averaged` of them are in the average. `log_likelihood` is the sum over batches, each under the
-    parameters that had not yet seen it.
+    parameters that had not yet seen it. `whole` is the weight of one pass over rows that come again, or 0.
     """
 
     params: Any
@@ -79,6 +79,7 @@ class Online(NamedTuple):
     weight: float = 0.0
     averaged: int = 0
     log_likelihood: float = 0.0
+    whole: float = 0.0
 
 
 def begin(model: Any, params: Any) -> Online:
@@ -87,20 +88,21 @@ def begin(model: Any, params: Any) -> Online:
     return Online(params, expected, expected)
 
 
-def estimate(model: Any, state: Online, most: float = np.inf) -> Any:
+def estimate(model: Any, state: Online) -> Any:
     """The parameters of the averaged statistics, or the last ones where nothing was averaged.
 
     Statistics are averaged, not parameters: they are the linear space in which the noise of the batches adds up to
     nothing. Each component's mean and covariance thus count by the weight that it had at the time, every average
     of statistics is one that rows could have (of loadings or correlations this is not true), and no
-    family has to say how its parameters are averaged. `most` is as in `stepwise_step`.
+    family has to say how its parameters are averaged.
     """
-    return model.m_step(_whole(state, state.average, most), state.params) if state.averaged else state.params
+    return _m_step(model, state, state.average) if state.averaged else state.params
 
 
-def _whole(state: Online, statistics: Any, most: float) -> Any:
-    """Statistics of one unit weight as those of all rows, against which an M-step weighs a prior."""
-    return tree.scale(statistics, min(state.weight, most))
+def _m_step(model: Any, state: Online, statistics: Any) -> Any:
+    """The M-step of sums over all rows: a prior, which counts as some rows, stands beside these."""
+    weight = min(state.weight, state.whole or state.weight)
+    return model.m_step(tree.scale(statistics, weight), state.params)
 
 
 def stepwise_step(
@@ -109,12 +111,8 @@ def stepwise_step(
     batch: Chunk,
     schedule: Schedule = DEFAULT,
     repair: Callable[[Any, Any, int], tuple[Any, bool]] | None = None,
-    most: float = np.inf,
 ) -> Online:
-    """One batch more; ``repair`` as in `fit_em`. A batch without weight changes nothing.
-
-    `most` is the weight of all rows where that is known, and they come more than once.
-    """
+    """One batch more; ``repair`` as in `fit_em`. A batch without weight changes nothing."""
     new = model.e_step(state.params, [batch])
     if new.weight == 0:
         return state
@@ -130,9 +128,7 @@ def stepwise_step(
     )
     if state.t < schedule.burn_in:
         return state
-    first = state.t <= schedule.burn_in
-    least = batch.X.shape[1] + 1 if first else 0
-    return _averaged(schedule, _maximised(model, state, least, None if first else repair, most))
+    return _averaged(schedule, _maximised(model, state, schedule, repair, batch.X.shape[1] + 1))
 
 
 def _share(schedule: Schedule, state: Online, weight: float) -> float:
@@ -143,16 +139,19 @@ def _share(schedule: Schedule, state: Online, weight: float) -> float:
     return 1.0 - (1.0 - schedule.step(state.t)) ** relative
 
 
-def _maximised(model: Any, state: Online, least: int, repair: Callable | None, most: float) -> Online:
-    """The M-step, which moves no component that has had fewer than `least` rows."""
+def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None, least: int) -> Online:
+    """The M-step; the first one moves no component that has had fewer than `least` rows."""
     statistics, before = state.statistics, state.params
-    params = model.m_step(_whole(state, statistics, most), before)
-    mask = model.collapsed(params, statistics) | (params.weights * state.rows < least)
-    if mask.any() and repair is None:
+    params = _m_step(model, state, statistics)
+    mask = model.collapsed(params, statistics)
+    first = state.t <= schedule.burn_in
+    if first:
+        mask = mask | (params.weights * state.rows < least)
+    if mask.any() and (first or repair is None):
         # Want of rows is no collapse yet: as many are added as the component should have had, distributed as it is.
         statistics = tree.add(statistics, model.expected_statistics(before, mask))
         statistics = tree.scale(statistics, 1.0 / statistics.weight)
-        params = model.m_step(_whole(state, statistics, most), before)
+        params = _m_step(model, state, statistics)
     elif mask.any() and repair:
         params, _ = repair(params, statistics, state.t)
         expected = model.expected_statistics(params)
@@ -188,19 +187,20 @@ def fit_stepwise(
     once = isinstance(batches, Iterator)
     monitor.begin(state)
     while monitor.stop_reason is None:
-        seen = state.t
+        seen, weight = state.t, state.weight
         for batch in batches:
-            state = stepwise_step(model, state, batch, schedule, repair, monitor.whole)
+            state = stepwise_step(model, state, batch, schedule, repair)
             monitor.after_batch()
             if monitor.stop_reason is None and monitor.due(state):
-                monitor.observe(model, estimate(model, state, monitor.whole), state)
+                monitor.observe(model, estimate(model, state), state)
             if monitor.stop_reason is not None:
                 break
         else:
             if state.t == seen:
                 raise ValueError("there are no rows of positive weight: give at least one")
+            state = state._replace(whole=state.whole or state.weight - weight)
             if monitor.every is None:
-                monitor.observe(model, estimate(model, state, monitor.whole), state)
-            monitor.after_pass(state.weight, last=once)
+                monitor.observe(model, estimate(model, state), state)
+            monitor.after_pass(last=once)
             keep(state)
     return monitor.best or state

@@ -12,6 +12,9 @@ the K components, and five verbs:
 A family whose M-step may be too long, and lower the log-likelihood, has an attribute ``halvings``: how often `fit_em`
 may go half the way back before it calls that the end.
 
+A family whose components cannot give some rows has a method ``impossible(X, params, log_prob)``: the mask (n,) of the
+rows that none of them can give. `log_prob` is finite there, so that a fit is.
+
 Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fastem.engine.incremental`) ask for them,
 since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
 ``expected_log_prob`` and ``expected_statistics``.
@@ -48,6 +51,10 @@ class Plain:
         """The same."""
         return statistics
 
+    def wide(self, params: Any) -> bool:
+        """No."""
+        return False
+
     def admitted(self, params: Any) -> Any:
         """The same: `prepare` tells whether they have a density."""
         return params
@@ -83,6 +90,9 @@ class Family(Protocol):
         log_prob(tile, prepared, out): out[k, b] = log p(x_b | k).
         accumulate(tile, resp, prepared, statistics, s): statistics[s] += sum_b resp[k, b] T(x_b).
         """
+
+    def wide(self, params: Any) -> bool:
+        """Whether float32 rows are to be computed with in float64."""
 
     def zeros(self, params: Any, slots: int, prepared: Any) -> Any:
         """Statistics of zeros with a leading slot axis, padded as the bricks need it."""

@@ -26,7 +26,7 @@ class ExponentialParams(NamedTuple):
 class Exponential(LinearFamily):
     """The family of independent waiting times."""
 
-    def natural(self, params: ExponentialParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: ExponentialParams) -> tuple[np.ndarray, np.ndarray]:
         """c = -sum_j log m, s = -1 / m."""
         (m,) = params
         if not (m > 0).all():

@@ -27,12 +27,12 @@ class Multinomial(LinearFamily):
         super().__init__(prior)
         self.trials = trials
 
-    def natural(self, params: MultinomialParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: MultinomialParams) -> tuple[np.ndarray, np.ndarray]:
         """c = 0, s = log p."""
         (p,) = params
         if not (p >= 0).all() or not np.allclose(p.sum(axis=1), 1.0, atol=1e-4):
             raise ValueError("probabilities are negative, or do not sum to 1 in each component. Start elsewhere")
-        return np.zeros(len(p)), logs(p, dtype)
+        return np.zeros(len(p)), logs(p)
 
     def expected(self, params: MultinomialParams) -> np.ndarray:
         """The probabilities times the trials."""

@@ -93,6 +93,10 @@ class NegativeBinomial(LinearFamily):
         """The means."""
         return params.means
 
+    def wide(self, params: NegativeBinomialParams) -> bool:
+        """Never: small counts are looked up, and the others are taken in float64."""
+        return False
+
     def admitted(self, params: NegativeBinomialParams) -> NegativeBinomialParams:
         """The same: `prepare` tells."""
         return params

@@ -28,12 +28,12 @@ class Poisson(LinearFamily):
         super().__init__(prior)
         self.exposure = exposure
 
-    def natural(self, params: PoissonParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
         """s = log r, and -sum_j r as c, or as the slope of the exposure."""
         (r,) = params
         if not (r >= 0).all():
             raise ValueError(f"rates are as low as {r.min():.3g}; rates are 0 or more. Start elsewhere")
-        slopes, total = logs(r, dtype), -r.sum(axis=1)
+        slopes, total = logs(r), -r.sum(axis=1)
         if self.exposure is None:
             return total, slopes
         return np.zeros(len(r)), np.insert(slopes, self.exposure, total, axis=1)
@@ -47,7 +47,7 @@ class Poisson(LinearFamily):
 
     def admitted(self, params: PoissonParams) -> PoissonParams:
         """The same; `ValueError` where they are none."""
-        self.natural(params, np.dtype(float))
+        self.natural(params)
         return params
 
     def maximum(self, means: np.ndarray) -> PoissonParams:
