@@ -31,6 +31,9 @@ NEVER = -1e25
 UNLIKELY = -600.0
 """Log-density of a row above which it is not the least logarithm that it has."""
 
+BLOCK = 1 << 12
+"""Rows whose statistics are held at a time."""
+
 WIDE = 128.0
 """Size of a row's terms, in units of its columns, from which on float32 loses too much of their difference."""
 
@@ -118,9 +121,10 @@ class LinearFamily(Plain):
 
     def impossible(self, X: np.ndarray, params: Any, log_prob: np.ndarray) -> np.ndarray:
         """Mask (n,) of the rows that no component can give; these are found among those of little probability."""
-        mask = np.asarray(log_prob < UNLIKELY)
-        if mask.any():
-            mask[mask] = self.excluded(X[mask], params).all(axis=1)
+        mask, few = np.zeros(len(X), bool), np.flatnonzero(log_prob < UNLIKELY)
+        for first in range(0, len(few), BLOCK):
+            rows = few[first : first + BLOCK]
+            mask[rows] = self.excluded(X[rows], params).all(axis=1)
         return mask
 
     def wide(self, params: Any) -> bool:
