@@ -82,7 +82,8 @@ max_time, on_collapse, accelerate
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         names, known = getattr(self, "feature_names_in_", None), getattr(self, "categories_", None)
         if not reset:
-            check_levels(X, names, np.array([len(c) for c in self.categories_]))
+            if known:  # else rows are held out from a source that is not read yet, and looked at when it is
+                check_levels(X, names, np.array([len(c) for c in known]))
             return
         check_levels(X, names)  # of a source: how many there are is known when all rows were seen once
         most = X.max(axis=0, initial=0).astype(int) + 1

@@ -15,7 +15,7 @@ M-step
 Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -263,12 +263,6 @@ class Gaussian(GaussianMoments, Plain):
         """Free parameters of means and covariances."""
         k, d = params.means.shape
         return k * d + covariance.n_parameters(self.covariance_type, k, d)
-
-    def n_held(self, params: GaussianParams, fixed: Collection[str]) -> int:
-        """Those of the means, and of the covariances."""
-        k, d = params.means.shape
-        covariances = covariance.n_parameters(self.covariance_type, k, d)
-        return k * d * ("means" in fixed) + covariances * ("covariances" in fixed)
 
     def sample(self, params: GaussianParams, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""
