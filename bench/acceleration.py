@@ -48,6 +48,7 @@ class Problem(NamedTuple):
     make: Callable[..., Any]
     X: np.ndarray
     sample_weight: np.ndarray | None = None
+    y: np.ndarray | None = None
 
 
 def table(name: str) -> np.ndarray:
@@ -103,6 +104,10 @@ def problems() -> list[Problem]:
     rng = np.random.default_rng(3)
     tails = np.concatenate([rng.standard_t(5, (1500, 2)), rng.standard_t(12, (1500, 2)) + 2.5])
     found.append(Problem("two t 2.5 apart, free df", lambda **o: fastem.StudentTMixture(2, **same, **o), tails))
+    x = rng.uniform(-1, 1, (2000, 1))
+    y = np.where(rng.random(2000) < 0.5, 1.0, -0.5) * x[:, 0] + rng.standard_normal(2000)
+    lines = {"params_init": {"coef": [[0.5], [-0.3]], "intercept": [0.1, -0.1], "variances": [1.0, 1.0]}}
+    found.append(Problem("two lines in noise", lambda **o: fastem.LinearRegressionMixture(2, **lines, **o), x, y=y))
     digits = (load_digits().data > 8).astype(float)
     p = np.random.default_rng(0).uniform(0.3, 0.7, (10, 64))
     found.append(Problem("digits, 10 Bernoullis", lambda **o: fastem.BernoulliMixture(10, params_init=p, **o), digits))
@@ -134,7 +139,7 @@ def fit(model: Any, problem: Problem) -> None:
     """Fit without warnings: that some do not converge is seen in the table."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(problem.X, sample_weight=problem.sample_weight)
+        model.fit(problem.X, problem.y, sample_weight=problem.sample_weight)
 
 
 def compare(problem: Problem, most: int) -> dict[str, Any]:

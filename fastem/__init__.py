@@ -8,12 +8,16 @@ if TYPE_CHECKING:
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
     from fastem.factor_analyzer import FactorAnalyzerMixture
+    from fastem.families.user_bricks import brick
     from fastem.heavy_tails import StudentTMixture
+    from fastem.impute import GaussianImputer
     from fastem.latent_class import CategoricalMixture
     from fastem.mixture import GaussianMixture
     from fastem.negative_binomial import NegativeBinomialMixture
     from fastem.persistence import load
     from fastem.positive import ExponentialMixture, GammaMixture
+    from fastem.product import Product
+    from fastem.product_mixture import ProductMixture
     from fastem.regression import LinearRegressionMixture, LogisticRegressionMixture, PoissonRegressionMixture
     from fastem.selection import select
     from fastem.sources import Chunks
@@ -27,6 +31,7 @@ __all__ = [
     "ExponentialMixture",
     "FactorAnalyzerMixture",
     "GammaMixture",
+    "GaussianImputer",
     "GaussianMixture",
     "LinearRegressionMixture",
     "LogisticRegressionMixture",
@@ -35,9 +40,12 @@ __all__ = [
     "NegativeBinomialMixture",
     "PoissonMixture",
     "PoissonRegressionMixture",
+    "Product",
+    "ProductMixture",
     "StepSize",
     "StudentTMixture",
     "__version__",
+    "brick",
     "em",
     "load",
     "select",
@@ -51,6 +59,7 @@ ROOMS = {
     "ExponentialMixture": "fastem.positive",
     "FactorAnalyzerMixture": "fastem.factor_analyzer",
     "GammaMixture": "fastem.positive",
+    "GaussianImputer": "fastem.impute",
     "GaussianMixture": "fastem.mixture",
     "LinearRegressionMixture": "fastem.regression",
     "LogisticRegressionMixture": "fastem.regression",
@@ -59,8 +68,11 @@ ROOMS = {
     "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
     "PoissonRegressionMixture": "fastem.regression",
+    "Product": "fastem.product",
+    "ProductMixture": "fastem.product_mixture",
     "StepSize": "fastem.engine.stepwise",
     "StudentTMixture": "fastem.heavy_tails",
+    "brick": "fastem.families.user_bricks",
     "em": "fastem.custom",
     "load": "fastem.persistence",
     "select": "fastem.selection",

@@ -5,6 +5,7 @@ The file is written beside and renamed, so that there is always a whole one. It 
 
 import json
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -106,6 +107,11 @@ class Checkpoint:
                 with suppress(OSError):
                     leftover.unlink()
             check_writable(self.path)
+
+
+def without_address(thing: Any) -> str:
+    """`repr` of a function or object, the same in every process."""
+    return re.sub(" at 0x[0-9a-fA-F]+", "", repr(thing))
 
 
 def fingerprint(rows: Chunk | None) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ``fastem fit``, ``predict``, ``score`` and ``info``.
+"""The command line: ``fastem fit``, ``predict``, ``score``, ``impute`` and ``info``.
 
 The work is in ``cli_jobs``, imported by the commands: NumPy and scikit-learn would slow ``--help`` down.
 """
@@ -208,6 +208,46 @@ def score(
 
     rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights)
     cli_jobs.score(model, rows, as_json)
+
+
+@app.command()
+@plain_errors
+def impute(
+    data: Data,
+    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy, .csv or .parquet).", show_default=False)],
+    model: Annotated[Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False)] = None,
+    components: Annotated[int, Option("--components", "-k", min=1, help="How many components.")] = 1,
+    covariance: Shape = Covariance.full,
+    draw: Annotated[bool, Option("--draw", help="Write a random draw, not the expectation.")] = False,
+    save: Annotated[Path | None, Option(help="Where to write what was fitted (.npz).", show_default=False)] = None,
+    weights: Weights = None,
+    weights_column: WeightsColumn = None,
+    columns: Columns = None,
+    rows_per_chunk: RowsPerChunk = None,
+    dtype: Precision = None,
+    seed: Seed = None,
+    tol: Tol = 1e-4,
+    max_iter: MaxIter = 1000,
+    reg_covar: Annotated[float, Option(min=0, help="Added to every variance, in units of its column's.")] = 5e-3,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fill the missing numbers of DATA: with what a mixture fitted to DATA, or MODEL, expects given the others."""
+    from fastem import cli_impute
+    from fastem.cli_data import DataFiles
+
+    settings = {
+        "n_components": components,
+        "covariance_type": covariance.value,
+        "tol": tol,
+        "reg_covar": reg_covar,
+        "max_iter": max_iter,
+        "random_state": seed,
+        "n_jobs": threads,
+    }
+    number = dtype.value if dtype else None
+    rows = DataFiles(data, columns, weights_column, rows_per_chunk, False, weights, number, gaps=True)
+    cli_impute.impute(cli_impute.ImputeFiles(rows, out, model, save), settings, draw, quiet)
 
 
 @app.command()

@@ -25,6 +25,7 @@ class DataFiles(NamedTuple):
     complete: bool = False
     weights: Path | None = None
     dtype: str | None = None
+    gaps: bool = False
 
     @property
     def name(self) -> str:
@@ -55,7 +56,7 @@ class DataFiles(NamedTuple):
         weight = None if self.weights is None else read_weights(self.weights)
         if self.table is None:
             return self._chunks(), weight
-        X = read_table(self.table)
+        X = read_table(self.table, gaps=self.gaps)
         if weight is not None and len(weight) != len(X):
             raise ValueError(
                 f"{self.weights} has {plural(len(weight), 'weight')}, and {self.name} has {plural(len(X), 'row')}; "

@@ -35,7 +35,7 @@ def fit(settings: Mapping[str, Any], plan: Mapping[str, Any], files: FitFiles, q
     outputs |= {files.checkpoint: (".npz",)} if files.checkpoint else {}
     if files.checkpoint and files.checkpoint.resolve() == files.out.resolve():
         raise ValueError(f"{files.out} would hold the model and the checkpoint; give another name to one of them")
-    _check_outputs(outputs, files.data.inputs)
+    check_outputs(outputs, files.data.inputs)
     X, sample_weight = files.data.read()
     with ExitStack() as stack:
         progress = stack.enter_context(FitProgress(quiet))
@@ -98,10 +98,10 @@ def _report(model: Any, settings: Mapping[str, Any], files: FitFiles, n_rows: in
 
 def predict(model_path: Path, data: DataFiles, out: Path, proba: bool, quiet: bool) -> None:
     """Write labels or probabilities chunk by chunk, so that the result need not fit into memory either."""
-    _check_outputs({out: (".npy", ".parquet", ".pq")}, [model_path, *data.inputs])
-    X, model = data.read()[0], load(model_path)
+    check_outputs({out: (".npy", ".parquet", ".pq")}, [model_path, *data.inputs])
+    X, model = data.read()[0], _mixture(model_path)
     with FitProgress(quiet) as progress, warnings_as_lines(), errors_in_options(data):
-        _check_columns(model_path, model, data, X)
+        check_columns(model_path, model, data, X)
         model.callback = progress
         (model.predict_proba if proba else model.predict)(X, out=out)
     if not quiet:
@@ -111,9 +111,9 @@ def predict(model_path: Path, data: DataFiles, out: Path, proba: bool, quiet: bo
 
 def score(model_path: Path, data: DataFiles, as_json: bool) -> None:
     """Print how well a model explains the rows of a file."""
-    (X, sample_weight), model = data.read(), load(model_path)
+    (X, sample_weight), model = data.read(), _mixture(model_path)
     with FitProgress() as progress, warnings_as_lines(), errors_in_options(data):
-        _check_columns(model_path, model, data, X)
+        check_columns(model_path, model, data, X)
         model.callback = progress
         sums = model._totals(X, sample_weight)  # score(), bic() and aic() would read the rows once each
     result = {
@@ -139,18 +139,23 @@ _LABELS = {
 }
 
 
-def _check_outputs(outputs: Mapping[Path, tuple[str, ...]], inputs: list[Path]) -> None:
+def _mixture(path: Path) -> Any:
+    model = load(path)
+    return getattr(model, "mixture_", model)  # of an imputer
+
+
+def check_outputs(outputs: Mapping[Path, tuple[str, ...]], inputs: list[Path]) -> None:
     """Refuse an output that cannot be written, has another ending than expected, or is one of the inputs."""
     for path, endings in outputs.items():
         if path.suffix.lower() not in endings:
-            wanted = " or ".join(endings[:2])
+            wanted = " or ".join(ending for ending in endings if ending != ".pq")
             raise ValueError(f"cannot write {path}: the name must end in {wanted}, as {path.stem}{endings[0]} does")
         if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
             raise ValueError(f"cannot write {path}: it is also a file to read; give another name")
         check_writable(path)
 
 
-def _check_columns(model_path: Path, model: Any, data: DataFiles, X: Any) -> None:
+def check_columns(model_path: Path, model: Any, data: DataFiles, X: Any) -> None:
     """Compare the columns of a table with those of the fit; those of a source, the estimator compares."""
     if data.table is None:
         return

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fastem.wording import listed
+
 BLOCK = 1 << 20
 """Numbers looked at at a time, so that no temporary grows with the data."""
 
@@ -110,3 +112,54 @@ def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 
         + (f", or {', '.join(map(repr, names))}" if names else "")
         + f". Use {parameter}=None where there is none"
     )
+
+
+FINITE = (
+    "finite numbers are wanted. Drop these rows (X[np.isfinite(X).all(axis=1)]) or fill them in first, e.g. with "
+    "sklearn.impute.SimpleImputer"
+)
+ONLY_NAN = "finite numbers, or NaN where one is missing, are wanted. Replace it: X[np.isinf(X)] = np.nan"
+OPTION = "; or fit what there is of each row: missing='nan'"
+
+
+def _blocks(n: int, d: int) -> Iterator[slice]:
+    rows = max(1, BLOCK // max(d, 1))
+    for first in range(0, n, rows):
+        yield slice(first, first + rows)
+
+
+def check_finite(X: np.ndarray, names: Any = None, missing: str | None = None) -> None:
+    """`RowError` that names the first rows with NaN or infinity; `missing` is the estimator's, where it has that."""
+    bad: list[int] = []
+    for rows in _blocks(*X.shape):
+        block = X[rows]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(block.sum(dtype=block.dtype)):
+                continue
+        wrong = np.isinf(block) if missing == "nan" else ~np.isfinite(block)
+        bad += list(rows.start + np.flatnonzero(wrong.any(axis=1)))
+        if len(bad) > 5:
+            break
+    if bad:
+        row = int(bad[0])
+        column = int(np.flatnonzero(np.isinf(X[row]) if missing == "nan" else ~np.isfinite(X[row]))[0])
+        what = "NaN" if np.isnan(X[row, column]) else "infinity"
+        first = f"column {column if names is None else repr(names[column])}"
+        raise RowError(
+            f"X contains NaN or infinity: {what} in {listed(bad, 'row')} ({first}{' first' if len(bad) > 1 else ''}); "
+            + (ONLY_NAN if missing == "nan" else FINITE + (OPTION if missing and what == "NaN" else "")),
+            row,
+            column,
+            float(X[row, column]),
+        )
+
+
+def check_observed(X: np.ndarray, names: Any = None) -> None:
+    """`ValueError` that names the columns without any value in the rows that a start is made from."""
+    empty = np.flatnonzero(np.isnan(X).all(axis=0))
+    if empty.size:
+        called = empty if names is None else [names[j] for j in empty]
+        raise ValueError(
+            f"all values are missing in {listed(called, 'column')} of the {len(X)} rows (of positive weight) that were "
+            "looked at for a start; at least one is wanted. Leave such columns out"
+        )

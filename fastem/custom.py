@@ -250,6 +250,6 @@ class _Functions:
         """Nothing: the log-likelihood of a sound M-step never falls."""
         return 0.0
 
-    def admitted(self, params: Any) -> Any:
+    def admitted(self, params: Any, plain: Any) -> Any:
         """An extrapolated point, which the E-step has the last word on."""
         return params if tree.is_finite(params) else None

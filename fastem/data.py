@@ -105,6 +105,7 @@ def opened(
     with open_rows(X, sample_weight=sample_weight, on_rows=on_rows) as rows:
         check_columns(estimator, rows.source, reset)
         rows.check = Check(estimator, reset)
+        rows.missing = getattr(estimator, "missing", None)
         yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
 
 

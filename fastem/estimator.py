@@ -1,6 +1,5 @@
 """What the estimators share: parameters in, engine, fitted attributes out."""
 
-import re
 import time
 import warnings
 from dataclasses import replace
@@ -11,11 +10,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.checkpoint import Checkpoint, fingerprint
+from fastem.checkpoint import Checkpoint, fingerprint, without_address
 from fastem.data import Data
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
-from fastem.engine.chunks import chunk
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.labelled import LabelledMixture
@@ -23,7 +21,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
-from fastem.labels import check_fixed, check_labels, fingerprint_of, parted, start_from
+from fastem.labels import check_fixed, check_labels, fingerprint_of, labels_among, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params, warning_of_duplicates
@@ -31,7 +29,6 @@ from fastem.validation import (
     ALGORITHMS,
     check_algorithm,
     check_choice,
-    check_data,
     check_enough_rows,
     check_numbers,
     check_plan,
@@ -59,6 +56,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     _algorithms: tuple[str, ...] = ALGORITHMS
     """Those that its family has the verbs for."""
+
+    _responds = False
+    """Whether y is a response."""
 
     def _validate_parameters(self) -> None:
         """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""
@@ -115,7 +115,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             and never held in memory: a path, list of paths or glob (``.npy``, ``.csv``, Parquet, Feather,
             ``file.h5::dataset``, ``store.zarr::array``), an open dataset, a memory-mapped array, an object with
             ``shape`` and slices of rows, a callable that returns a fresh iterator of chunks, or :class:`fastem.Chunks`.
-        y : ignored, but by mixtures of regressions
+        y : array-like (n,), optional
+            Integers from -1 to K - 1, with a -1 among them, are taken as `labels`, as scikit-learn's semi-supervised
+            estimators take them; anything else is ignored. To mixtures of regressions it is the response.
         sample_weight : array-like (n,), optional
             Weight 2 counts a row twice, weight 0 leaves it out.
         algorithm : {"batch", "stepwise", "incremental"}
@@ -133,7 +135,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             the log-likelihood of each batch before it is learned.
         labels : array-like (n,), optional
             The component of each row where it is known, and -1 where it is not: known rows keep theirs. For X in
-            memory and "batch".
+            memory and "batch". `y` of another meaning is ignored then.
         fixed : tuple of str, optional
             Parameters that keep their starting values, such as ``("weights", "means")``; for "batch".
         checkpoint : path, optional
@@ -160,14 +162,14 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, checkpoint, resume)
         self._check_algorithm(algorithm, held_out)
+        labels = labels if self._responds else labels_among(labels, y, self.n_components)
         if algorithm != "batch" and (labels is not None or fixed):
             raise ValueError(f"labels and fixed are for algorithm='batch', and it is {algorithm!r}: choose 'batch'")
         callback = reporting(self)
         on_rows = getattr(callback, "on_rows", None)
         with self._opened(X, sample_weight, y, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
             if held_out is not None:
-                held_out = check_data(self, self._encode(held_out, reset=False), reset=False)
-                held_out = chunk(held_out.astype(data.dtype, copy=False))
+                held_out = self._held_out(held_out, data.dtype)
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(float(self.tol), self.max_iter, self.max_time, callback, interrupted)
                 plan = Plan(algorithm, batch_size, step, held_out, self.accelerate, labels, fixed)
@@ -175,8 +177,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, then the most probable component of each row; the same labels as ``fit(X).predict(X)``."""
-        return self.fit(X, sample_weight=sample_weight).predict(X)
+        """Fit, then the most probable component of each row; the same labels as ``fit(X, y).predict(X)``."""
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def _fit(self, data: Data, plan: Plan, path: Any, resume: bool, rules: Rules) -> None:
         started = time.perf_counter()
@@ -241,7 +243,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             **what,
             "algorithm": plan.algorithm,
             "batch_size": plan.batch_size or "default",
-            "step": re.sub(" at 0x[0-9a-fA-F]+", "", repr(plan.step)),
+            "step": without_address(plan.step),
             "held_out": fingerprint(plan.held_out),
             "labels": fingerprint_of(None if plan.labels is None else np.asarray(plan.labels)),
             "fixed": sorted(plan.fixed),

@@ -34,8 +34,7 @@ class FactorAnalyzerMixture(FamilyMixture):
         Least noise variance, in the squared units of the data.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate
-        As in :class:`fastem.GaussianMixture`. EM of factors is slow where the noise is small beside them:
-        ``accelerate="squarem"`` saves iterations.
+        As in :class:`fastem.GaussianMixture`. EM of factors is slow where the noise is small beside them.
     weights_init : (K,), optional
     params_init : dict, optional
         Starting values ``{"means": (K, d), "loadings": (K, d, m), "noise_variances": (K, d)}``.
@@ -99,7 +98,7 @@ max_time, on_collapse, accelerate
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self._store(locals())
 

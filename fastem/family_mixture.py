@@ -76,20 +76,7 @@ class FamilyMixture(MixtureEstimator):
 
     def _given(self, start: Start) -> Any:
         """`params_init` as Params, of the shapes that the data ask for."""
-        rows = np.repeat(start.sample.X[:1].astype(np.float64), start.k, axis=0)
-        wanted = start.model.family.spread_about(rows, start.scale)
-        given = self.params_init
-        if not isinstance(given, Mapping):
-            given = dict(zip(self._fields, given if len(self._fields) > 1 else [given], strict=False))
-        if set(given) != set(self._fields):
-            raise ValueError(
-                f"params_init has {', '.join(map(repr, given)) or 'nothing'}; {', '.join(map(repr, self._fields))} is "
-                f"wanted: give a dict such as {{{self._fields[0]!r}: ...}} with what the fitted attributes hold"
-            )
-        arrays = [check_init(f"params_init[{n!r}]", given[n], np.shape(getattr(wanted, n))) for n in self._fields]
-        components = self.params_type(*arrays)
-        start.model.family.prepare(components, np.dtype(float), np.full(start.k, 1.0 / start.k))
-        return start.model.family.admitted(components)
+        return given_params(self.params_init, self.params_type, start)
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         self.weights_ = params.weights.astype(dtype)
@@ -100,3 +87,21 @@ class FamilyMixture(MixtureEstimator):
         weights = check_init("weights_", self.weights_, np.shape(self.weights_))
         arrays = (getattr(self, f"{name}_") for name in self._fields)
         return MixtureParams(weights, self.params_type(*(np.array(a, dtype=np.float64, order="C") for a in arrays)))
+
+
+def given_params(given: Any, params_type: Any, start: Start) -> Any:
+    """`params_init` as Params of that type, of the shapes that the data ask for."""
+    family, fields = start.model.family, params_type._fields
+    rows = np.repeat(start.sample.X[:1].astype(np.float64), start.k, axis=0)
+    wanted = family.spread_about(rows, start.scale)
+    if not isinstance(given, Mapping):
+        given = dict(zip(fields, given if len(fields) > 1 else [given], strict=False))
+    if set(given) != set(fields):
+        raise ValueError(
+            f"params_init has {', '.join(map(repr, given)) or 'nothing'}; {', '.join(map(repr, fields))} is "
+            f"wanted: give a dict such as {{{fields[0]!r}: ...}} with what the fitted attributes hold"
+        )
+    arrays = [check_init(f"params_init[{n!r}]", given[n], np.shape(getattr(wanted, n))) for n in fields]
+    components = params_type(*arrays)
+    family.prepare(components, np.dtype(float), np.full(start.k, 1.0 / start.k))
+    return family.admitted(components, components)

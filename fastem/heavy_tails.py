@@ -48,8 +48,8 @@ class StudentTMixture(FamilyMixture):
         Estimate one number for all components together.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate
-        As in :class:`fastem.GaussianMixture`; where there are outliers, the race is also run without them. Degrees of
-        freedom converge slowly, above all large ones: ``accelerate="squarem"`` or ``"anderson"`` helps.
+        As in :class:`fastem.GaussianMixture`; where there are outliers, the race is also run without them. Large
+        degrees of freedom converge slowly: ``accelerate="anderson"`` helps most.
     reg_covar : float, default 1e-6
         Added to the diagonals of `scales_`, in the squared units of the data.
     weights_init : (K,), optional
@@ -113,7 +113,7 @@ max_time, on_collapse, accelerate
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self._store(locals())
 

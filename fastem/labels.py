@@ -12,6 +12,22 @@ from fastem.starts import Start, scale_of
 from fastem.wording import listed
 
 
+def labels_among(labels: Any, y: Any, k: int) -> Any:
+    """`labels`, or a `y` that can be nothing else: integers, -1 among them and none outside -1 ... K - 1."""
+    try:
+        given = np.asarray(y)
+    except (TypeError, ValueError):  # whatever it is, it is no labels
+        return labels
+    if given.ndim != 1 or given.dtype.kind != "i" or not given.size or given.min() != -1 or given.max() >= k:
+        return labels
+    if labels is not None:
+        raise ValueError(
+            "y holds labels, with -1 where they are not known, and labels are given besides; one of them is wanted: "
+            "leave y out"
+        )
+    return given
+
+
 def check_labels(labels: Any, n: int, k: int) -> np.ndarray:
     """Labels (n,): -1 where the component is not known, else 0 to K - 1."""
     given = np.asarray(labels)

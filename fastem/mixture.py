@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import check_observed
+from fastem.conditioning import Conditioning
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
+from fastem.families.gaussian_missing import GaussianMissing
+from fastem.priors import check_prior, known_prior, prior_for
 from fastem.ranges import check_scale
 from fastem.starts import Start, from_centres
 from fastem.validation import (
@@ -21,7 +25,7 @@ from fastem.validation import (
 )
 
 
-class GaussianMixture(MixtureEstimator):
+class GaussianMixture(Conditioning, MixtureEstimator):
     """Mixture of Gaussians, fitted by expectation-maximization.
 
     The parameters, attributes and methods of :class:`sklearn.mixture.GaussianMixture`, plus weights of rows, and an
@@ -68,12 +72,23 @@ class GaussianMixture(MixtureEstimator):
     accelerate : {"squarem", "anderson"} or None, default "squarem"
         Extrapolate where EM takes more than a few iterations (Varadhan and Roland 2008; Henderson and Varadhan 2019),
         never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
+    prior : None, "default" or dict, default None
+        "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
+        `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no variance
+        becomes 0. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
+        "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is monitored then
+        includes the prior's logarithm, but for a constant.
+    missing : {"error", "nan"}, default "error"
+        With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Ghahramani and Jordan
+        1994), in `fit`, `predict`, `score` and the like. Of a row without any the density is 1.
 
     Attributes
     ----------
     weights_ : (K,) ; means_ : (K, d)
     covariances_, precisions_, precisions_cholesky_ : (K, d, d), (d, d), (K, d) or (K,)
         By `covariance_type`; all in X's float dtype.
+    prior_mean_, prior_scale_ : (d,), (d, d) or number
+        Those of the prior, where there is one.
     converged_ : bool
     n_iter_ : int
     stop_reason_ : str
@@ -91,6 +106,9 @@ class GaussianMixture(MixtureEstimator):
     References
     ----------
     Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
+    Fraley and Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering,
+    Journal of Classification 24.
+    Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach, NIPS 6.
 
     Examples
     --------
@@ -126,6 +144,8 @@ class GaussianMixture(MixtureEstimator):
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        prior=None,
+        missing="error",
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -146,6 +166,8 @@ class GaussianMixture(MixtureEstimator):
         self.max_time = max_time
         self.on_collapse = on_collapse
         self.accelerate = accelerate
+        self.prior = prior
+        self.missing = missing
 
     def to_sklearn(self):
         """The fitted model as a :class:`sklearn.mixture.GaussianMixture` with the same parameters and attributes."""
@@ -164,10 +186,23 @@ class GaussianMixture(MixtureEstimator):
         super()._validate_parameters()
         check_numbers(self, Real, {"reg_covar": 0})
         check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
+        check_prior(self.prior)
+        check_choice("missing", self.missing, ("error", "nan"))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "nan"
+        return tags
 
     def _check_start(self, start: Start) -> None:
-        check_scale(start.sample.X)
+        for name in ("prior_mean_", "prior_scale_"):
+            self.__dict__.pop(name, None)
+        if self.prior is not None:
+            prior = start.model.family.prior = prior_for(self.prior, start, self.covariance_type)
+            self.prior_mean_, self.prior_scale_ = prior.mean, prior.scale[()]
         names = getattr(self, "feature_names_in_", None)
+        check_observed(start.sample.X, names)
+        check_scale(start.T.astype(start.sample.X.dtype, copy=False))
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
@@ -176,7 +211,11 @@ class GaussianMixture(MixtureEstimator):
         return GaussianParams._fields
 
     def _family(self, dtype: Any = np.float64) -> Gaussian:
-        return Gaussian(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
+        kind = GaussianMissing if self.missing == "nan" else Gaussian
+        family = kind(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
+        if self.prior is not None and hasattr(self, "prior_mean_"):
+            family.prior = known_prior(self.prior, self.prior_mean_, self.prior_scale_)
+        return family
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         k, d = start.k, len(start.scale.mean)

@@ -40,7 +40,7 @@ max_time, on_collapse, accelerate
     -----
     Counts below 4096 / d, and in any case those below 16 and none from 512 on, are looked up in tables; an iteration
     over larger ones takes several times as long, and many times with float32 data. Where most counts are larger and
-    `sizes_**2` is many times `means_`, EM also takes more iterations; `accelerate="squarem"` helps.
+    `sizes_**2` is many times `means_`, EM also takes more iterations.
 
     References
     ----------

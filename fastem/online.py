@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from fastem.data import in_memory
 from fastem.engine import stepwise, tree
-from fastem.engine.chunks import Chunk
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.collapse import Collapse
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
@@ -63,6 +64,14 @@ class OnlineMixture:
                 if interrupted():
                     break
         return self
+
+    def _held_out(self: Any, X: Any, dtype: np.dtype) -> Chunk:
+        """Rows in memory, checked as those of a fitted model."""
+        if not in_memory(X):
+            raise ValueError("held_out is a source; rows in memory are wanted: give an array or a frame")
+        with self._opened(X) as held:
+            (whole,) = held.chunks
+            return chunk(whole.X.astype(dtype, copy=False))
 
     def _learn(self: Any, batch: Chunk, schedule: stepwise.Schedule, interrupted: Any) -> None:
         began = time.perf_counter()

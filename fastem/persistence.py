@@ -8,6 +8,7 @@
 ``init_<name>``           array given as ``<name>_init``
 ``attributes``            JSON of the fitted attributes that are plain values
 ``<name>_``               array of the fitted attribute of that name
+``<name>_.<entry>``       entry, of these but the first two, of the fitted estimator that is that attribute
 ========================= ==================================================================================
 
 A callback is not stored, nor is a `random_state` that is a generator: they belong to the process that made
@@ -28,7 +29,7 @@ from fastem.files import check_path, written_beside
 FORMAT = "fastem"
 VERSION = 1
 # The only classes a file can name, and where each lives; a family of the user's own cannot be read back.
-KINDS = {name: room for name, room in ROOMS.items() if name.endswith("Mixture") and name != "Mixture"}
+KINDS = {name: room for name, room in ROOMS.items() if name.endswith(("Mixture", "Imputer")) and name != "Mixture"}
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 
@@ -48,7 +49,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
 
     Parameters
     ----------
-    estimator : a fitted mixture
+    estimator : a fitted mixture or imputer
     path : str or path-like
         The file to write; the usual ending is ``.npz``, and none is appended.
 
@@ -69,19 +70,22 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     from sklearn.utils.validation import check_is_fitted  # here, because reading a file needs no scikit-learn
 
     check_is_fitted(estimator)
-    parameters, arrays = _split(_stored_parameters(estimator))
-    attributes, fitted = _split({name: value for name, value in vars(estimator).items() if _is_attribute(name)})
-    entries: dict[str, Any] = {f"init_{name.removesuffix('_init')}": arrays[name] for name in arrays} | fitted
+    entries = _entries(estimator)
     with written_beside(path) as temporary, open(temporary, "wb") as file:
-        np.savez(
-            file,
-            format=FORMAT,
-            version=VERSION,
-            kind=kind,
-            parameters=json.dumps(parameters),
-            attributes=json.dumps(attributes),
-            **entries,
-        )
+        np.savez(file, format=FORMAT, version=VERSION, **entries)
+
+
+def _entries(estimator: Any) -> dict[str, Any]:
+    given, fitted = _stored_parameters(estimator), attributes_of(estimator)
+    inner = {name: fitted.pop(name) for name, value in vars(estimator).items() if type(value).__name__ in KINDS}
+    if hasattr(estimator, "_to_file"):
+        given, fitted = estimator._to_file(given, fitted)
+    (parameters, arrays), (attributes, entries) = _split(given), _split(fitted)
+    entries |= {f"init_{name.removesuffix('_init')}": arrays[name] for name in arrays}
+    texts = {"parameters": json.dumps(parameters), "attributes": json.dumps(attributes)}
+    for name, other in inner.items():
+        entries |= {f"{name}.{entry}": value for entry, value in _entries(other).items()}
+    return {"kind": type(estimator).__name__, **texts, **entries}
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -94,7 +98,7 @@ def load(path: str | os.PathLike) -> Any:
 
     Returns
     -------
-    The mixture
+    The estimator
         With the arguments and the fitted attributes of the one that was saved, bit for bit.
 
     Raises
@@ -106,18 +110,29 @@ def load(path: str | os.PathLike) -> Any:
     FileNotFoundError
         If there is no such file.
     """
-    kind, parameters, attributes = read(path)
-    cls = getattr(importlib.import_module(KINDS[kind]), kind)
+    estimator = _made(path, read(path))
     try:
-        estimator = cls(**parameters)
-    except TypeError as error:
-        raise _damaged(path, f"its {kind} has unknown arguments ({error})") from error
-    vars(estimator).update(attributes)
-    try:
-        params = estimator._get_params_()
-        estimator._family().prepare(params.components, np.dtype(float), params.weights)
-    except (AttributeError, ValueError, TypeError, IndexError) as error:
+        mixture = getattr(estimator, "mixture_", estimator)
+        params = mixture._get_params_()
+        mixture._family().prepare(params.components, np.dtype(float), params.weights)
+    except (AttributeError, KeyError, ValueError, TypeError, IndexError) as error:
         raise _damaged(path, str(error)) from error
+    return estimator
+
+
+def _made(path: str | os.PathLike, contents: Contents) -> Any:
+    kind, parameters, found = contents
+    attributes = {name: _made(path, value) if isinstance(value, Contents) else value for name, value in found.items()}
+    try:
+        cls = getattr(importlib.import_module(KINDS[kind]), kind)
+        if hasattr(cls, "_from_file"):
+            return cls._from_file(parameters, attributes)
+        estimator = cls(**parameters)
+    except (TypeError, KeyError) as error:
+        raise _damaged(path, f"its {kind} is unknown, or has unknown arguments ({error})") from error
+    except (IndexError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    vars(estimator).update(attributes)
     return estimator
 
 
@@ -190,6 +205,10 @@ def _check_version_and_kind(path: str | os.PathLike, entries: Mapping[str, np.nd
 
 
 def _contents(path: str | os.PathLike, entries: dict[str, np.ndarray]) -> Contents:
+    inner: dict[str, dict[str, np.ndarray]] = {}
+    for name in [name for name in entries if "." in name]:
+        outer, _, entry = name.partition(".")
+        inner.setdefault(outer, {})[entry] = entries.pop(name)
     try:
         parameters = json.loads(_text(entries, "parameters"))
         attributes = json.loads(_text(entries, "attributes"))
@@ -204,7 +223,13 @@ def _contents(path: str | os.PathLike, entries: dict[str, np.ndarray]) -> Conten
         raise _damaged(path, "an attribute has no name of ours")
     if "feature_names_in_" in attributes:  # scikit-learn holds and compares them as an array of objects
         attributes["feature_names_in_"] = np.array(attributes["feature_names_in_"], dtype=object)
+    attributes |= {name: _contents(path, found) for name, found in inner.items()}
     return Contents(_text(entries, "kind"), parameters, attributes)
+
+
+def attributes_of(estimator: Any) -> dict[str, Any]:
+    """What a fit has left."""
+    return {name: value for name, value in vars(estimator).items() if _is_attribute(name)}
 
 
 def _is_attribute(name: str) -> bool:

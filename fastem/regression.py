@@ -95,7 +95,7 @@ on_collapse, accelerate
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self._store(locals())
 
@@ -184,7 +184,7 @@ on_collapse, accelerate
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self._store(locals())
 
@@ -261,7 +261,7 @@ on_collapse, accelerate
         callback=None,
         max_time=None,
         on_collapse="restart",
-        accelerate=None,
+        accelerate="squarem",
     ):
         self._store(locals())
 

@@ -23,6 +23,7 @@ class RegressionMixture(FamilyMixture):
 
     fields: tuple[str, ...] = ("coef", "intercept")
     size_name: str | None = None
+    _responds = True
     fit_intercept: bool
     coef_: np.ndarray
     intercept_: np.ndarray

@@ -77,7 +77,7 @@ class FittedMixture:
         ----------
         X : array-like (n, d), or a source
             Rows; all that `fit` takes.
-        out : array (n,), or path to a .npy or .parquet file, optional
+        out : array (n,), or path to a .npy, .csv or .parquet file, optional
             Where the labels go, chunk by chunk; nothing of the data's size is then held in memory.
 
         Returns
@@ -160,15 +160,7 @@ class FittedMixture:
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1, 100)
-        if random_state is None:
-            if not hasattr(self, "_sampler"):
-                seed = check_seed(self.random_state).randint(np.iinfo(np.int32).max)
-                self._sampler = np.random.default_rng(seed)
-            rng = self._sampler
-        elif isinstance(random_state, np.random.Generator):
-            rng = random_state
-        else:
-            rng = np.random.default_rng(check_seed(random_state).randint(np.iinfo(np.int32).max))
+        rng = generator(self, random_state)
         params = self._get_params_()
         counts = rng.multinomial(n_samples, params.weights / params.weights.sum())
         X = self._family().sample(params.components, counts, rng)
@@ -179,3 +171,14 @@ class FittedMixture:
         from fastem.persistence import save
 
         save(self, path)
+
+
+def generator(estimator: Any, random_state: Any) -> np.random.Generator:
+    """Random numbers by `random_state`; None goes on in one stream that began at the estimator's own."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    if random_state is not None:
+        return np.random.default_rng(check_seed(random_state).randint(np.iinfo(np.int32).max))
+    if not hasattr(estimator, "_sampler"):
+        estimator._sampler = np.random.default_rng(check_seed(estimator.random_state).randint(np.iinfo(np.int32).max))
+    return estimator._sampler

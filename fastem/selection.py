@@ -4,14 +4,13 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.data import opened
 from fastem.engine.initialize import subsample
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.mixture import GaussianMixture
@@ -40,13 +39,36 @@ class Selection:
     criterion: str
 
 
+class Rows(NamedTuple):
+    """What `fit` takes of the rows."""
+
+    X: Any
+    y: Any = None
+    sample_weight: Any = None
+    labels: Any = None
+
+    def of(self, order: np.ndarray) -> "Rows":
+        """Those rows of data in memory."""
+        return Rows(*(None if part is None else _take(part, order) for part in self))
+
+    def fit(self, model: Any) -> Any:
+        """The model, fitted to them."""
+        return model.fit(self.X, self.y, sample_weight=self.sample_weight, labels=self.labels)
+
+
+def _take(part: Any, order: np.ndarray) -> Any:
+    return part.iloc[order] if hasattr(part, "iloc") else np.asarray(part)[order]
+
+
 def select(
     X,
     n_components=range(1, 10),
     *,
     criterion="bic",
     estimator=GaussianMixture,
+    y=None,
     sample_weight=None,
+    labels=None,
     held_out=0.2,
     warm=True,
     random_state=None,
@@ -63,15 +85,19 @@ def select(
     criterion : {"bic", "aic", "icl", "heldout"}
         "heldout" is minus the mean log-density of rows that were not fitted; of all the least is best.
     estimator : class, default GaussianMixture
-    sample_weight : array-like (n,), optional
+        Called as ``estimator(k, random_state=..., **settings)``; of a family of your own
+        ``functools.partial(fastem.Mixture, family)``.
+    y, sample_weight, labels : array-like (n,), optional
+        As in the estimator's `fit`: mixtures of regressions need `y`.
     held_out : float or array-like (m, d), default 0.2
-        For "heldout": those rows, or the share of X that is held out at random, where X is in memory.
+        For "heldout": those rows, or the share of X that is held out at random, the same for all fits, where X is in
+        memory. Weights count there too. Mixtures of regressions take a share.
     warm : bool, default True
         Begin each size also from the one before it of the same settings, with a component more where the data are
         worst explained, and keep the better fit.
     random_state : int, RandomState or None
     progress : bool, default False
-        Show a bar.
+        Show a bar on standard error, with the best fit so far.
     **settings
         Parameters of the estimator; lists and tuples are gone through, such as
         ``covariance_type=["full", "diag"]``.
@@ -98,29 +124,43 @@ def select(
     if not sizes or sizes[0] < 1:
         raise ValueError(f"n_components is {n_components!r}; numbers of at least 1 are wanted: try range(1, 10)")
     random_state = check_seed(random_state)
-    fitted, judged = X, held_out
+    fitted = judged = Rows(X, y, sample_weight, labels)
     if criterion == "heldout":
-        fitted, sample_weight, judged = _parted(X, sample_weight, held_out, random_state)
+        fitted, judged = _parted(fitted, held_out, random_state)
     seed = int(random_state.randint(np.iinfo(np.int32).max))
-    jobs = list(_grid(settings))
-    steps: Any = itertools.product(jobs, sizes)
-    if progress:
-        steps = track(list(steps), "selecting", console=Console(stderr=True), transient=True)
-    rows, models = [], []
+    steps = list(itertools.product(_grid(settings), sizes))
+    rows: list[dict[str, Any]] = []
+    models: list[Any] = []
     before: Any = None
-    for chosen, k in steps:
-        model = estimator(k, random_state=seed, **chosen)
-        before = before if warm and before is not None and before[0] == chosen else None
-        model = _better(model, before and before[1], fitted, sample_weight)
-        before = chosen, model
-        value = -model.score(judged) if criterion == "heldout" else getattr(model, criterion)(fitted, sample_weight)
-        varied = {name: chosen[name] for name in chosen if _is_many(settings[name])}
-        rows.append({"n_components": k, **varied, "log_likelihood": model.lower_bound_, criterion: float(value)})
-        seconds = float(model.history_["seconds"][-1]) if len(model.history_) else 0.0
-        rows[-1] |= {"n_iter": model.n_iter_, "converged": model.converged_, "seconds": seconds}
-        models.append(model)
+    with _bar(progress) as bar:
+        task = bar.add_task("selecting", total=len(steps))
+        for chosen, k in steps:
+            model = estimator(n_components=k, random_state=seed, **chosen)
+            before = before if warm and before is not None and before[0] == chosen else None
+            model = _better(model, before and before[1], fitted)
+            before = chosen, model
+            varied = {name: chosen[name] for name in chosen if _is_many(settings[name])}
+            rows.append({"n_components": k, **varied, **_judged(model, criterion, judged)})
+            models.append(model)
+            best = min(rows, key=lambda row: row[criterion])
+            words = f"{criterion} {best[criterion]:.6g} with {best['n_components']} components"
+            bar.update(task, advance=1, description=words)
     order = np.argsort([row[criterion] for row in rows], kind="stable")
     return Selection(models[order[0]], _table([rows[i] for i in order]), criterion)
+
+
+def _bar(progress: bool) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not progress)
+
+
+def _judged(model: Any, criterion: str, rows: Rows) -> dict[str, Any]:
+    """What the table holds of a fit."""
+    X, weight = (rows.X, rows.y) if model._responds else (rows.X,), rows.sample_weight
+    value = -model.score(*X, sample_weight=weight) if criterion == "heldout" else getattr(model, criterion)(*X, weight)
+    seconds = float(model.history_["seconds"][-1]) if len(model.history_) else 0.0
+    ending = {"n_iter": model.n_iter_, "converged": model.converged_, "seconds": seconds}
+    return {"log_likelihood": model.lower_bound_, criterion: float(value), **ending}
 
 
 def _is_many(value: Any) -> bool:
@@ -133,43 +173,44 @@ def _grid(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(many, values, strict=True))
 
 
-def _parted(X: Any, sample_weight: Any, held_out: Any, random_state: Any) -> tuple[Any, Any, Any]:
-    """Rows to fit, their weights, and rows to judge by."""
+def _parted(rows: Rows, held_out: Any, random_state: Any) -> tuple[Rows, Rows]:
+    """Rows to fit, and rows to judge by."""
     if np.ndim(held_out):
-        return X, sample_weight, held_out
+        return rows, Rows(held_out)
     if not 0 < held_out < 1:
         raise ValueError(f"held_out is {held_out!r}; a share above 0 and below 1, or rows, are wanted: try 0.2")
-    if not hasattr(X, "shape") and not isinstance(X, list):
+    if not hasattr(rows.X, "shape") and not isinstance(rows.X, list):
         raise ValueError("held_out is a share, and X is not in memory; give the rows to judge by: held_out=rows")
-    n = len(X)
-    rows = random_state.permutation(n)
+    n = len(rows.X)
+    check_weights(rows.sample_weight, n)
+    order = random_state.permutation(n)
     cut = max(1, round(held_out * n))
-    take = X.iloc.__getitem__ if hasattr(X, "iloc") else np.asarray(X).__getitem__
-    weight = check_weights(sample_weight, n)
-    return take(rows[cut:]), None if weight is None else weight[rows[cut:]], take(rows[:cut])
+    return rows.of(order[cut:]), rows.of(order[:cut])
 
 
-def _better(model: Any, before: Any, X: Any, sample_weight: Any) -> Any:
+def _better(model: Any, before: Any, rows: Rows) -> Any:
     """The model fitted from its own start, or from the fit of one component less where that ends higher."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` stands in the table
-        model.fit(X, sample_weight=sample_weight)
+        rows.fit(model)
         if before is None or len(before.weights_) + 1 != model.n_components:
             return model
-        other = type(model)(**model.get_params())
-        _grown(other, before, X, sample_weight)
-        other.set_params(warm_start=True).fit(X, sample_weight=sample_weight).set_params(warm_start=False)
+        other = type(model)(**model.get_params(deep=False))
+        _grown(other, before, rows)
+        rows.fit(other.set_params(warm_start=True)).set_params(warm_start=False)
     return other if other.lower_bound_ > model.lower_bound_ else model
 
 
-def _grown(model: Any, before: Any, X: Any, sample_weight: Any) -> None:
+def _grown(model: Any, before: Any, rows: Rows) -> None:
     """Give `model` the parameters of `before`, and one component more about a row that these explain badly."""
     rng = np.random.default_rng(model.random_state)
-    with opened(model, X, sample_weight, reset=True) as data:
+    with model._opened(rows.X, rows.sample_weight, rows.y, reset=True) as data:
         sample = subsample(data.chunks, sample_size(model.n_components, data.n_features), rng)
     engine = Mixture(model._family(sample.X.dtype), model.n_jobs)
     start = Start.of(engine, model.n_components, sample, lambda: False)
     model._check_start(start)
+    if hasattr(before, "centre_"):  # about which the parameters of regressions are
+        model.centre_ = engine.family.centre = before.centre_
     params = before._get_params_()
     k = len(params.weights)
     log_prob = engine.rows(params, sample, "log_prob")["log_prob"]

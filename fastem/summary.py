@@ -27,12 +27,13 @@ def show_model(path: str | os.PathLike) -> None:
         A file that ``fastem.save`` wrote; the errors are those of ``fastem.load``.
     """
     contents = read(path)
+    kind, contents = contents.kind, contents.attributes.get("mixture_", contents)
     # A pipe has no width: wide enough, then, that no table is cut.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(contents):
         facts.add_row(Text(name, "bold"), Text(value))
-    console.print(Text(f"{contents.kind} in {os.fspath(path)}", "bold"))
+    console.print(Text(f"{kind} in {os.fspath(path)}", "bold"))
     console.print(facts)
     console.print(_components(contents, console.width))
 
@@ -45,7 +46,8 @@ def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
     yield "covariances", f"{parameters['covariance_type']}, {means.dtype}"
     reason, after = attributes["stop_reason_"], plural(int(attributes["n_iter_"]), "iteration")
     yield "fit", f"{ENDINGS.get(reason, reason)} after {after}{_seconds(attributes)}"
-    yield "log-likelihood", f"{float(attributes['lower_bound_']):.6f} per row"
+    if not np.isnan(bound := float(attributes["lower_bound_"])):
+        yield "log-likelihood", f"{bound:.6f} per row"
     happened = _diagnostics(attributes.get("diagnostics_", {}))
     if happened:
         yield "components in trouble", happened

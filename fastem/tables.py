@@ -16,7 +16,7 @@ _NPY = b"\x93NUMPY"
 _MISSING = {"", "na", "n/a", "null", "none", "-", "?", ".", "missing"}
 
 
-def read_table(path: str | os.PathLike) -> np.ndarray:
+def read_table(path: str | os.PathLike, *, gaps: bool = False) -> np.ndarray:
     """Read the rows of a ``.npy`` or ``.csv`` file.
 
     A ``.npy`` file is mapped into memory, not read. A ``.csv`` file may begin with a line of column names;
@@ -26,6 +26,8 @@ def read_table(path: str | os.PathLike) -> np.ndarray:
     ----------
     path : str or path-like
         The file.
+    gaps : bool
+        Whether fields of a ``.csv`` file may be empty, NA, null or the like: they are NaN.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def read_table(path: str | os.PathLike) -> np.ndarray:
     OSError
         If the file cannot be read.
     """
-    return _two_dimensional(path, _read(path))
+    return _two_dimensional(path, _read(path, gaps))
 
 
 def column_names(path: str | os.PathLike) -> list[str] | None:
@@ -84,13 +86,13 @@ def _name(path: str | os.PathLike) -> str:
     return os.fspath(path)
 
 
-def _read(path: str | os.PathLike) -> np.ndarray:
+def _read(path: str | os.PathLike, gaps: bool = False) -> np.ndarray:
     if os.path.isdir(path):
         raise ValueError(f"{_name(path)} is a folder; give a .npy or .csv file")
     ending = Path(path).suffix.lower()
     if ending not in (".npy", ".csv"):
         raise ValueError(f"{_name(path)}: cannot read {ending or 'a file with no ending'}; give .npy or .csv")
-    return _read_csv(path) if ending == ".csv" else _real(path, _read_npy(path))
+    return _read_csv(path, gaps) if ending == ".csv" else _real(path, _read_npy(path))
 
 
 def _real(path: str | os.PathLike, array: np.ndarray) -> np.ndarray:
@@ -135,16 +137,16 @@ def _read_npy(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"{_name(path)} {why}") from error
 
 
-def _read_csv(path: str | os.PathLike) -> np.ndarray:
+def _read_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
     try:
-        return _parse_csv(path)
+        return _parse_csv(path, gaps)
     except UnicodeDecodeError as error:
         raise ValueError(f"{_name(path)} is not UTF-8 text; save it as UTF-8 (or as .npy)") from error
     except csv.Error as error:
         raise ValueError(f"{_name(path)} is not a table of comma-separated numbers: {error}") from error
 
 
-def _parse_csv(path: str | os.PathLike) -> np.ndarray:
+def _parse_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
     delimiter, header_lines = _look_at_the_top(path)
     try:
         # numpy's parser is compiled; the loop below is slow, and only finds the place of an error.
@@ -156,16 +158,25 @@ def _parse_csv(path: str | os.PathLike) -> np.ndarray:
             skiprows=header_lines,
             ndmin=2,
             encoding="utf-8-sig",
+            converters=_number_or_gap if gaps else None,
         )
-        if np.isfinite(X).all():
+        if np.isfinite(X).all() or (gaps and not np.isinf(X).any()):
             return X
         error = None
     except UnicodeDecodeError:
         raise
     except ValueError as caught:
         error = caught
-    raise_at_first_bad_field(path, delimiter, header_lines)
+    raise_at_first_bad_field(path, delimiter, header_lines, gaps=gaps)
     raise ValueError(f"{_name(path)}: {error or 'a field is not a finite number'}")
+
+
+def _number_or_gap(field: str) -> float:
+    return np.nan if _is_gap(field) else float(field)
+
+
+def _is_gap(field: str) -> bool:
+    return field.strip().lower() in _MISSING or field.strip().lower() == "nan"
 
 
 def _look_at_the_top(path: str | os.PathLike) -> tuple[str, int]:
@@ -206,11 +217,12 @@ def raise_at_first_bad_field(
     header_lines: int,
     columns: Collection[int] | None = None,
     missing: Collection[str] | None = None,
+    gaps: bool = False,
 ) -> None:
     """Name the place of the first field that is no finite number, or the row of another length.
 
-    Only fields in `columns` count, if these are given; and with `missing` only those that are neither one of these
-    texts nor any number.
+    Only fields in `columns` count, if these are given; with `missing` only those that are neither one of these texts
+    nor any number; and with `gaps` no fields that are empty, NA or the like.
     """
     names = column_names(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -218,7 +230,9 @@ def raise_at_first_bad_field(
         for row, (line, fields) in enumerate(_rows(file, delimiter, header_lines)):
             where = f"{_name(path)}: row {row} (line {line} of the file)"
             for column, field in enumerate(fields):
-                if (columns is not None and column not in columns) or _passes(field, missing):
+                if (columns is not None and column not in columns) or (gaps and _is_gap(field)):
+                    continue
+                if _passes(field, missing):
                     continue
                 what = repr(field) if field.strip() else "empty"
                 raise ValueError(

@@ -4,23 +4,27 @@ from typing import Any
 
 import numpy as np
 
+from fastem.checkpoint import without_address
 from fastem.engine import tree
+from fastem.engine.accumulate import compiled_sums
 from fastem.engine.model import MixtureParams
 from fastem.families.user import UserFamily
+from fastem.families.user_bricks import BrickFamily
 from fastem.family_mixture import FamilyMixture
 from fastem.starts import Start
 
 VERBS = "log_prob", "statistics", "m_step"
+BRICK_VERBS = "log_prob", "accumulate", "zeros", "m_step"
 
 
 class Mixture(FamilyMixture):
-    """Mixture of a family that you write in NumPy.
+    """Mixture of a family that you write: in NumPy, or as two bricks that are compiled into the loop over the rows.
 
     Parameters
     ----------
     family : object
-        With three methods, whose `params` and `statistics` are arrays, or NamedTuples, tuples or dicts of them, with a
-        first axis over the components:
+        In NumPy with three methods, whose `params` and `statistics` are arrays, or NamedTuples, tuples or dicts of
+        them, with a first axis over the components:
 
         - ``log_prob(X, params)``: log p(x_i | k), (n, K);
         - ``statistics(X, resp)``: sums over the rows, weighted by the responsibilities (n, K), which hold the weights
@@ -28,12 +32,26 @@ class Mixture(FamilyMixture):
         - ``m_step(statistics, params)``: parameters that maximise, or at least raise, the expected log-likelihood;
           `params` is None at the start.
 
+        Or with two bricks (see :func:`fastem.brick`) in place of the former two, at the speed of the families that are
+        built in. `params` and `sums` are NamedTuples of arrays then, and a tile is a block of B rows of which
+        ``tile.columns[j, b]`` is column j. Let the loop over b be the innermost, and sum into local variables:
+
+        - ``log_prob(tile, params, out)``: ``out[k, b] = log p(x_b | k)``;
+        - ``accumulate(tile, resp, params, sums, s)``: ``sums.name[s, k, ...] += sum_b resp[k, b] T(x_b)``; `params` is
+          None in the first call, which is uncompiled: ``sums.sum_w.shape[1]`` is K;
+        - ``zeros(k, d)``: the sums of K components and d columns, 0; one is ``sum_w`` (K,), of the responsibilities;
+        - ``m_step(sums, params)``: as above.
+
+        Bricks may have ``base(X)``, (n,), the part of log p(x | k) that is the same for all k and that they leave out;
+        ``prepare(params)``, a NamedTuple of arrays that the bricks read in place of `params`; and ``start(X, k)``,
+        params for an `accumulate` that reads them.
+
         Besides, where you want them: ``sample(params, counts, rng)``, ``n_parameters(params)`` for `bic`, and
         ``log_prior(params)``, which `m_step` then takes into account.
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate, weights_init
-        As in :class:`fastem.GaussianMixture`. Threads are NumPy's own.
+        As in :class:`fastem.GaussianMixture`. Threads of a family in NumPy are NumPy's own.
     params_init : as `params_`, optional
 
     Attributes
@@ -91,21 +109,32 @@ max_time, on_collapse, accelerate, weights_init
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
-        if missing := [name for name in VERBS if not callable(getattr(self.family, name, None))]:
+        verbs = BRICK_VERBS if self._of_bricks() else VERBS
+        if missing := [name for name in verbs if not callable(getattr(self.family, name, None))]:
             raise ValueError(
                 f"family is {self.family!r}, without {' and '.join(missing)}; an object with the methods "
-                f"{', '.join(VERBS)} is wanted: see the docstring of fastem.Mixture for one of eight lines"
+                f"{', '.join(verbs)} is wanted: see the docstring of fastem.Mixture for one of eight lines"
             )
+
+    def _of_bricks(self) -> bool:
+        return hasattr(self.family, "accumulate")
+
+    def _settings(self, data: Any, plan: Any) -> dict[str, Any]:
+        return super()._settings(data, plan) | {"family": without_address(self.family)}
 
     @property
     def _holdable(self) -> tuple[str, ...]:
         return ()
 
     def _family(self, dtype: Any = np.float64) -> UserFamily:
+        if self._of_bricks():
+            return BrickFamily(self.family, tree.mapped, compiled_sums, self.n_features_in_)
         return UserFamily(self.family, tree.mapped)
 
     def _check_start(self, start: Start) -> None:
         start.model.family.rows = start.T
+        if self._of_bricks():
+            start.model.family.rehearse(start.T, start.k)
 
     def _given(self, start: Start) -> Any:
         rows = np.repeat(start.T[:1], start.k, axis=0)

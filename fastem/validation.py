@@ -1,7 +1,8 @@
 """Arrays and weights, and what a person is told when they are not what they should be."""
 
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from inspect import signature
 from numbers import Integral
 from typing import Any
@@ -10,14 +11,17 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from fastem.columns import BLOCK, DataTypeError, RowError, check_numeric, check_unmasked
+from fastem.columns import DataTypeError, RowError, check_finite, check_numeric, check_unmasked
 from fastem.wording import listed, plural
 
 ALGORITHMS = "batch", "stepwise", "incremental"
 
 
 def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """X as a C-contiguous float32 or float64 array of finite numbers; not copied if it is one."""
+    """X as a C-contiguous float32 or float64 array of finite numbers; not copied if it is one.
+
+    NaN may be among them if the estimator says ``missing='nan'``.
+    """
     check_numeric(X)
     check_unmasked("X", X)
     try:
@@ -34,7 +38,7 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         raise ValueError(_helpful(str(error), X)) from error
     except TypeError as error:
         raise DataTypeError(_helpful(str(error), X)) from error
-    check_finite(X, getattr(estimator, "feature_names_in_", None))
+    check_finite(X, getattr(estimator, "feature_names_in_", None), getattr(estimator, "missing", None))
     return X
 
 
@@ -66,38 +70,6 @@ def _helpful(message: str, X: Any) -> str:
     return ". ".join([message.rstrip().rstrip("."), *advice])
 
 
-def _blocks(n: int, d: int) -> Iterator[slice]:
-    rows = max(1, BLOCK // max(d, 1))
-    for first in range(0, n, rows):
-        yield slice(first, first + rows)
-
-
-def check_finite(X: np.ndarray, names: Any = None) -> None:
-    """`RowError` that names the first rows with NaN or infinity."""
-    bad: list[int] = []
-    for rows in _blocks(*X.shape):
-        block = X[rows]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(block.sum(dtype=block.dtype)):
-                continue
-        bad += list(rows.start + np.flatnonzero(~np.isfinite(block).all(axis=1)))
-        if len(bad) > 5:
-            break
-    if bad:
-        row = int(bad[0])
-        column = int(np.flatnonzero(~np.isfinite(X[row]))[0])
-        what = "NaN" if np.isnan(X[row, column]) else "infinity"
-        first = f"column {column if names is None else repr(names[column])}"
-        raise RowError(
-            f"X contains NaN or infinity: {what} in {listed(bad, 'row')} ({first}{' first' if len(bad) > 1 else ''}); "
-            "finite numbers are wanted. Drop these rows (X[np.isfinite(X).all(axis=1)]) or fill them in first, e.g. "
-            "with sklearn.impute.SimpleImputer",
-            row,
-            column,
-            float(X[row, column]),
-        )
-
-
 def check_number(name: str, value: Any, kind: Any, least: float, example: Any) -> None:
     """`ValueError` where a parameter is no number of a kind (`Integral` or `Real`), or less than `least`."""
     if not isinstance(value, kind) or isinstance(value, bool) or not value >= least or value == float("inf"):
@@ -105,9 +77,15 @@ def check_number(name: str, value: Any, kind: Any, least: float, example: Any) -
         raise ValueError(f"{name} is {value!r}; {noun} of at least {least} is wanted: try {name}={example!r}")
 
 
+@cache
+def _parameters_of(kind: Any) -> Mapping[str, Any]:
+    """Of the constructor; this takes part of a millisecond, and is asked for several times a fit."""
+    return signature(kind).parameters
+
+
 def check_numbers(estimator: Any, kind: Any, least: Mapping[str, float]) -> None:
     """`check_number` of parameters of an estimator by name; their defaults are the examples."""
-    defaults = signature(type(estimator)).parameters
+    defaults = _parameters_of(estimator.__class__)
     for name, smallest in least.items():
         example = defaults[name].default if name in defaults else smallest
         check_number(name, getattr(estimator, name), kind, smallest, example)

@@ -1,6 +1,7 @@
 """Small words that messages share."""
 
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -21,3 +22,9 @@ def count(number: float) -> str:
         if number >= 0.9995 * size:  # 999,600 would be shown as 1e+03 k
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"
+
+
+def did_you_mean(wanted: str, known: Collection[Any]) -> str:
+    """Return a question for the known name that is closest, or nothing."""
+    close = get_close_matches(wanted, [name for name in known if isinstance(name, str)], 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

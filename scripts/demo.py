@@ -1,4 +1,4 @@
-"""The main job: fit Gaussian mixtures to a photograph, to Old Faithful and to a file of five million rows."""
+"""The main job: Gaussian mixtures of a photograph, Old Faithful, five million rows, and rows with missing values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import demo_faithful
 import demo_large
+import demo_missing
 import demo_retina
 import numpy as np
 from rich.console import Console
@@ -27,7 +28,7 @@ def warm_up(console: Console) -> None:
 
 
 def main() -> None:
-    """Run the four parts in order; what is printed is also written beside the pictures."""
+    """Run the five parts in order; what is printed is also written beside the pictures."""
     root = Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=root / "demo-output", help="folder of the pictures")
@@ -44,6 +45,7 @@ def main() -> None:
     demo_faithful.lecture(console, options.out)
     demo_large.fit_file(console, options.rows)
     demo_retina.beside_sklearn(console, pixels)
+    demo_missing.lecture(console, options.out)
     console.rule()
     console.print(f"everything took {time.perf_counter() - begin:.0f} s")
     console.print(f"pictures and this text: {options.out}", soft_wrap=True)

@@ -28,6 +28,12 @@ class Case(NamedTuple):
     n_components: int
     separation: float = 3.0
     weighted: bool = False
+    holes: float = 0.0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a mixture needs to be told of such data."""
+        return {"missing": "nan"} if self.holes else {}
 
 
 CASES = [
@@ -44,6 +50,12 @@ CASES = [
     Case("d17", 255, 17, 3),
 ]
 SEPARATED, OVERLAPPING, WEIGHTED = CASES[:3]
+WITH_HOLES = [
+    Case("holes-line", 131, 1, 2, holes=0.3),
+    Case("holes", 203, 3, 3, weighted=True, holes=0.3),
+    Case("holes-wide", 129, 9, 2, holes=0.4),
+]
+"""A third of the rows have the same holes; some have nothing else."""
 
 
 class Problem(NamedTuple):
@@ -63,11 +75,22 @@ def problem(case: Case, covariance_type: str, dtype: DTypeLike = "float64") -> P
     labels = rng.integers(n_components, size=n)
     X = centres[labels] + np.einsum("nij,nj->ni", shapes[labels], rng.standard_normal((n, d)))
     sample_weight = rng.uniform(0.2, 3.0, size=n) if case.weighted else None
+    if case.holes:
+        X = punched(X, case.holes, np.random.default_rng(n))
     matrices = np.stack([2 * shape @ shape.T for shape in shapes])
     weights = rng.dirichlet(np.full(n_components, 20.0))
     means = centres + 0.3 * rng.standard_normal((n_components, d))
     start = Parameters(weights, means, in_shape_of(matrices, covariance_type))
     return Problem(np.ascontiguousarray(X, dtype=dtype), sample_weight, start)
+
+
+def punched(X: NDArray[Any], share: float, rng: np.random.Generator) -> NDArray[Any]:
+    """Return a copy with a share of the entries missing; a third of the rows like the first, and one with nothing."""
+    holes = rng.random(X.shape) < share
+    alike = rng.random(len(X)) < 1 / 3
+    holes[alike] = np.arange(X.shape[1]) % 3 == 1
+    holes[len(X) // 2] = True
+    return np.where(holes, np.nan, X).astype(X.dtype)
 
 
 def separated_centres(n_components: int, n_features: int, separation: float) -> NDArray[np.float64]:

@@ -210,6 +210,42 @@ def factor_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]
     return [np.array(leaf) for leaf in zip(*after, strict=True)]
 
 
+MIXED = {0: fastem.GaussianMixture(covariance_type="diag"), (3, 1): "categorical", 2: "poisson"}
+"""A product over four columns."""
+
+
+def mixed_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """A number, three levels, a count and two levels."""
+    k = labels(rng, n)
+    levels = [np.random.default_rng(j).dirichlet(np.ones(j), K) for j in (3, 2)]
+    drawn = [(rng.random((n, 1)) > np.cumsum(p, axis=1)[k][:, :-1]).sum(axis=1) for p in levels]
+    number = rng.normal(np.array([0.0, 6.0, -7.0])[k], np.array([1.0, 2.0, 0.5])[k])
+    return np.column_stack([number, drawn[0], rng.poisson(np.array([1.0, 5.0, 14.0])[k]), drawn[1]]).astype(float)
+
+
+def mixed_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Products of a normal density and of probabilities of levels and counts."""
+    number, levels, count = model.components_.values()
+    both = np.stack([number.means_, number.covariances_], axis=1).astype(float)
+    return (
+        each(lambda x, row: stats.norm.logpdf(x, row[0], np.sqrt(row[1])), X[:, [0]], both)
+        + categorical_density(X[:, [3, 1]], levels)
+        + each(stats.poisson.logpmf, X[:, [2]], count.rates_)
+    )
+
+
+def mixed_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
+    """Weighted means, variances with the ridge, and shares of the levels."""
+
+    def mean(T: np.ndarray) -> np.ndarray:
+        return resp.T @ T / resp.sum(axis=0)[:, None]
+
+    means = mean(X[:, [0]])
+    variances = mean(X[:, [0]] ** 2) - means**2 + 1e-6
+    shares = [mean(np.eye(levels)[X[:, j].astype(int)]) for j, levels in ((3, 2), (1, 3))]
+    return [means, variances, np.concatenate(shares, axis=1), mean(X[:, [2]])]
+
+
 CASES = [
     FamilyCase(
         "bernoulli",
@@ -243,5 +279,6 @@ CASES = [
     FamilyCase("negative_binomial", fastem.NegativeBinomialMixture, dispersed_rows, dispersed_density, dispersed_step),
     student_t("student-t"),
     student_t("student-t-diag-shared", covariance_type="diag", share_df=True),
+    FamilyCase("product", partial(fastem.ProductMixture, MIXED), mixed_rows, mixed_density, mixed_step),
     FamilyCase("factors", fastem.FactorAnalyzerMixture, factor_rows, factor_density, factor_step),
 ]

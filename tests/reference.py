@@ -43,6 +43,8 @@ def precisions(parameters: Parameters, covariance_type: str) -> Array:
 def joint_log_prob(X: ArrayLike, parameters: Parameters, covariance_type: str) -> Array:
     """Return log(a_k) + log p(x_i | k), (n, K)."""
     X = np.asarray(X, dtype=np.float64)
+    if np.isnan(X).any():
+        return _joint_log_prob_of_what_is_there(X, parameters, covariance_type)
     columns = []
     for weight, mean, matrix in zip(
         parameters.weights, parameters.means, matrices(parameters, covariance_type), strict=True
@@ -50,6 +52,29 @@ def joint_log_prob(X: ArrayLike, parameters: Parameters, covariance_type: str) -
         density = multivariate_normal(mean, matrix)
         columns.append(np.log(weight) + density.logpdf(X).reshape(len(X)))
     return np.stack(columns, axis=1)
+
+
+def _joint_log_prob_of_what_is_there(X: Array, parameters: Parameters, covariance_type: str) -> Array:
+    joint = np.tile(np.log(parameters.weights), (len(X), 1))
+    for i, x in enumerate(X):
+        there = ~np.isnan(x)
+        for k, matrix in enumerate(matrices(parameters, covariance_type)):
+            if there.any():
+                density = multivariate_normal(parameters.means[k, there], matrix[np.ix_(there, there)])
+                joint[i, k] += density.logpdf(x[there])
+    return joint
+
+
+def completed(x: Array, mean: Array, matrix: Array) -> tuple[Array, Array]:
+    """Return a row with its holes at their conditional means, and their conditional covariance (d, d)."""
+    missing = np.isnan(x)
+    regression = matrix[np.ix_(missing, ~missing)] @ np.linalg.inv(matrix[np.ix_(~missing, ~missing)])
+    row, within = x.copy(), np.zeros_like(matrix)
+    row[missing] = mean[missing] + regression @ (x - mean)[~missing]
+    within[np.ix_(missing, missing)] = (
+        (matrix[np.ix_(missing, missing)]) - regression @ matrix[np.ix_(~missing, missing)]
+    )
+    return row, within
 
 
 def log_sum_exp(row: Array) -> float:
@@ -82,8 +107,12 @@ def m_step(
     covariance_type: str,
     sample_weight: ArrayLike | None = None,
     reg_covar: float = 0.0,
+    before: Parameters | None = None,
 ) -> Parameters:
-    """Return the parameters that maximise the expected complete-data log-likelihood, row by row."""
+    """Return the parameters that maximise the expected complete-data log-likelihood, row by row.
+
+    `before` are those under which the expectation is taken, where X has holes.
+    """
     X = np.asarray(X, dtype=np.float64)
     row_weights = _weights(sample_weight, len(X))
     n_components, n_features = resp.shape[1], X.shape[1]
@@ -91,12 +120,16 @@ def m_step(
     means = np.zeros((n_components, n_features))
     scatter = np.zeros((n_components, n_features, n_features))
     for k in range(n_components):
-        for x, w, r in zip(X, row_weights, resp[:, k], strict=True):
+        rows, within = X, np.zeros((len(X), n_features, n_features))
+        if before is not None:
+            matrix = matrices(before, covariance_type)[k]
+            rows, within = map(np.array, zip(*(completed(x, before.means[k], matrix) for x in X), strict=True))
+        for x, w, r in zip(rows, row_weights, resp[:, k], strict=True):
             sum_w[k] += w * r
             means[k] += w * r * x
         means[k] /= sum_w[k]
-        for x, w, r in zip(X, row_weights, resp[:, k], strict=True):
-            scatter[k] += w * r * np.outer(x - means[k], x - means[k])
+        for x, c, w, r in zip(rows, within, row_weights, resp[:, k], strict=True):
+            scatter[k] += w * r * (np.outer(x - means[k], x - means[k]) + c)
     covariances = _covariances(scatter, sum_w, covariance_type, reg_covar)
     return Parameters(sum_w / sum_w.sum(), means, covariances)
 
@@ -114,7 +147,8 @@ def em(
     for _ in range(n_iter):
         history.append(log_likelihood(X, parameters, covariance_type, sample_weight))
         resp = responsibilities(X, parameters, covariance_type)
-        parameters = m_step(X, resp, covariance_type, sample_weight, reg_covar)
+        before = parameters if np.isnan(np.asarray(X)).any() else None
+        parameters = m_step(X, resp, covariance_type, sample_weight, reg_covar, before)
     return parameters, history
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import fastem
 
@@ -72,6 +74,33 @@ def test_components_are_numbered_by_their_labels(data) -> None:
     none = fastem.GaussianMixture(3, random_state=0).fit(X)
     nothing = fastem.GaussianMixture(3, random_state=0, means_init=none.means_).fit(X, labels=np.full(len(X), -1))
     assert nothing.score(X) == pytest.approx(none.score(X), abs=1e-3)
+
+
+def test_y_is_taken_for_labels_where_it_can_be_nothing_else(data) -> None:
+    X, truth = data
+    labels = some(truth, 0.2)
+    known, free = (fastem.GaussianMixture(3, random_state=0).fit(X, labels=given) for given in (labels, None))
+    for same in (labels, labels.tolist(), labels.astype(np.int8)):
+        np.testing.assert_array_equal(fastem.GaussianMixture(3, random_state=0).fit(X, same).means_, known.means_)
+    model = make_pipeline(StandardScaler(), fastem.GaussianMixture(3, random_state=0))
+    assert (model.fit_predict(X, labels) == truth).mean() > 0.6
+    # Responses, classes that are all known, numbers of other classes, and texts say nothing of components.
+    for other in (X[:, 0], truth, np.where(truth == 0, -1, 3), truth.astype(str), labels.astype(float)):
+        np.testing.assert_array_equal(fastem.GaussianMixture(3, random_state=0).fit(X, other).means_, free.means_)
+    with pytest.raises(ValueError, match="leave y out"):
+        fastem.GaussianMixture(3).fit(X, labels, labels=labels)
+    np.testing.assert_array_equal(
+        fastem.GaussianMixture(3, random_state=0).fit(X, truth, labels=labels).means_, known.means_
+    )
+    with pytest.raises(ValueError, match="choose 'batch'"):
+        fastem.GaussianMixture(3).fit(X, labels, algorithm="stepwise")
+
+
+def test_y_of_a_regression_is_its_response(data) -> None:
+    X, truth = data
+    y = some(truth, 0.5)
+    one, other = (fastem.LinearRegressionMixture(2, random_state=0).fit(X, given) for given in (y, y + 0.0))
+    np.testing.assert_allclose(one.coef_, other.coef_)
 
 
 def test_labels_help_other_families() -> None:

@@ -61,7 +61,7 @@ def read_only(shape):
         (np.zeros(N, np.int64), "dtype int64, which does not hold float64"),
         (read_only(N), "read-only"),
         ([0.0] * N, "out is list; an array, or a path"),
-        ("x.csv", r"cannot write \.csv; give \.npy or \.parquet"),
+        ("x.txt", r"cannot write \.txt; give \.npy, \.csv or \.parquet"),
         ("x", "a file with no ending"),
     ],
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from functools import partial
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 import fastem
 
@@ -42,6 +46,47 @@ def test_other_families_weights_and_sources() -> None:
     whole = fastem.select(counts, [1, 2, 3], estimator=fastem.PoissonMixture, sample_weight=weight, random_state=0)
     cut = fastem.select(lambda: iter([counts[:100], counts[100:]]), [1, 2, 3], estimator=fastem.PoissonMixture)
     assert whole.best.n_components == cut.best.n_components == 2
+
+
+def test_held_out_rows_have_their_weights(X: np.ndarray) -> None:
+    """Rows of weight 0 do not count, whether they are fitted or held out; weight 2 is 2 everywhere."""
+    far, options = np.concatenate([X, np.full((60, 2), 1e3)]), {"criterion": "heldout", "random_state": 0}
+    weight = np.r_[np.full(len(X), 2.0), np.zeros(60)]
+    table = fastem.select(far, [1, 3], sample_weight=weight, **options).table.set_index("n_components")
+    plain = fastem.select(X, [1, 3], **options).table.set_index("n_components")
+    np.testing.assert_allclose(table.heldout.sort_index(), plain.heldout.sort_index(), atol=0.2)
+    best = fastem.select(far, [3], sample_weight=weight, **options).best
+    order = np.random.RandomState(0).permutation(len(far))[: round(0.2 * len(far))]
+    assert table.heldout[3] == pytest.approx(-best.score(far[order], sample_weight=weight[order]), rel=1e-9)
+
+
+def test_regressions_and_labels(X: np.ndarray) -> None:
+    rng = np.random.default_rng(2)
+    x, line = rng.uniform(-3, 3, (400, 1)), rng.integers(0, 2, 400)
+    y = np.where(line, 2 * x[:, 0], 5 - x[:, 0]) + 0.3 * rng.standard_normal(400)
+    for criterion in ("bic", "heldout"):
+        found = fastem.select(
+            x, [1, 2, 3], y=y, estimator=fastem.LinearRegressionMixture, criterion=criterion, random_state=0
+        )
+        values = found.table.set_index("n_components")[criterion]
+        assert values[1] > values[2] + 0.1 and (criterion == "heldout" or found.best.n_components == 2)
+    labels = np.where(np.arange(len(X)) % 10 == 0, np.repeat([2, 0, 1], 150), -1)
+    for chosen in ({"labels": labels}, {"y": labels}):
+        best = fastem.select(X, [3, 4], random_state=0, **chosen).best
+        assert np.argsort(best.means_[:, 0])[[0, -1]].tolist() == [2, 1]
+    with pytest.raises(ValueError, match="y is None; one number for each row"):
+        fastem.select(x, [1], y=y, estimator=fastem.LinearRegressionMixture, criterion="heldout", held_out=x)
+
+
+def test_progress_is_shown_where_it_is_asked_for(X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = partial(Console, file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr("fastem.selection.Console", lambda stderr: console())
+    quiet = fastem.select(X, [1, 2], random_state=0)
+    assert not screen.getvalue()
+    shown = fastem.select(X, [1, 2], random_state=0, progress=True)
+    assert "2/2" in screen.getvalue() and "bic" in screen.getvalue() and "with 2 components" in screen.getvalue()
+    assert (shown.table.bic == quiet.table.bic).all()
 
 
 def test_bad_input_is_told(X: np.ndarray) -> None:

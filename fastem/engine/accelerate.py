@@ -4,8 +4,8 @@ EM is a map g whose error shrinks by a constant factor a step, near 1 where much
 parameters as one vector x, and the residual f = g(x) - x.
 
 SQUAREM (Varadhan and Roland 2008, Scandinavian Journal of Statistics 35, scheme S3): after the two steps x, g(x),
-g(g(x)) with r = f(x), v = f(g(x)) - r and a = -|r| / |v|, go to x - 2 a r + a^2 v; here |v| / |r| is the root mean
-square of that of each kind of parameter, so that units do not matter.
+g(g(x)) with r = f(x), v = f(g(x)) - r and a = -|r| / |v|, go to x - 2 a r + a^2 v; here |v| / |r| is the largest of
+those of each kind of parameter, so that units do not matter.
 
 Anderson (Henderson and Varadhan 2019, Journal of Computational and Graphical Statistics 28, DAAREM): the last m
 differences dx and df of x and f; go to g(x) - (dx + df) c, with c the least squares solution of df c = f, damped, and
@@ -22,9 +22,14 @@ from scipy.optimize import brentq
 
 from fastem.engine import tree
 
+FIRST = 2
+"""Plain steps before the first leap is prepared, in which easy fits end."""
+
 REST = 8
-"""Plain steps before the first leap, in which easy fits end, and before an accelerated fit may be called converged:
-enough for Aitken's prediction to settle."""
+"""Plain steps before an accelerated fit may be called converged: enough for Aitken's prediction to settle."""
+
+STILL = 64 * float(np.finfo(float).eps)
+"""Change of a kind of parameter, relative to its size, below which it is rounding and says nothing of the rate."""
 
 HALVINGS = 6
 """Times that a point without a density is moved half the way back to the plain step."""
@@ -73,12 +78,11 @@ class Squarem:
         r, f = x - self.first, after - x
         v, start = f - r, self.first
         self.first = None
-        # Every parameter in units of its own change: their norms must not depend on the units of the data.
-        moved = [(np.linalg.norm(r[part]), np.linalg.norm(v[part])) for part in parts]
-        ratios = [second / first for first, second in moved if first > 0]
+        ratios = [np.linalg.norm(v[part]) / norm for part, norm in zip(parts, _moved(r, after, parts)) if norm > 0]
         if not any(ratios):
             return None
-        self.length = min(float(1.0 / np.sqrt(np.mean(np.square(ratios)))), self.most)
+        # The fastest kind sets the pace: the mean of the kinds takes twice the E-steps for overlapping Gaussians.
+        self.length = min(1.0 / float(max(ratios)), self.most)
         if self.length <= 1.0:
             self.length = 1.0
             return None
@@ -128,9 +132,9 @@ class Anderson:
         self.last = x, f
         if not self.dx:
             return None
-        scale = np.ones(x.size)
-        for part in parts:  # in units of its own change, as above
-            scale[part] = 1.0 / max(float(np.linalg.norm(f[part])), np.finfo(float).tiny)
+        scale = np.zeros(x.size)
+        for part, norm in zip(parts, _moved(f, after, parts)):  # in units of its own change
+            scale[part] = 1.0 / norm if norm > 0 else 0.0
         c = self._damped(scale[:, None] * np.stack(self.df, axis=1), scale * f)
         return after - (np.stack(self.dx, axis=1) + np.stack(self.df, axis=1)) @ c
 
@@ -171,6 +175,12 @@ class Anderson:
             self.reset()
 
 
+def _moved(change: np.ndarray, after: np.ndarray, parts: list[slice]) -> list[float]:
+    """Norm of the change of each kind of parameter; 0 where that is rounding."""
+    norms = [float(np.linalg.norm(change[part])) for part in parts]
+    return [norm if norm > STILL * np.linalg.norm(after[part]) else 0.0 for norm, part in zip(norms, parts)]
+
+
 class Acceleration:
     """When to extrapolate in one fit, and what became of it.
 
@@ -183,7 +193,7 @@ class Acceleration:
         self.tol = tol
         self.accepted = self.refused = 0
         self._small = self._rests = 0
-        self._rest = REST
+        self._rest = FIRST
         self._gain, self._leapt = 0.0, False
 
     def next(self, model: Any, params: Any, after: Any) -> Any:
@@ -197,7 +207,7 @@ class Acceleration:
         if point is None or not np.isfinite(point).all():
             return None
         for _ in range(HALVINGS):
-            guess = model.admitted(tree.from_vector(after, point))
+            guess = model.admitted(tree.from_vector(after, point), after)
             if guess is not None:
                 return guess
             point = (point + plain) / 2

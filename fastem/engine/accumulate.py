@@ -9,10 +9,10 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
-from fastem.kernels.mixture import make_tile, mixture_e_step, mixture_rows
+from fastem.kernels.mixture import Tile, make_tile, mixture_e_step, mixture_rows, mixture_sums
 
 
-class _Slots(NamedTuple):
+class Slots(NamedTuple):
     """Where chunks are summed, one after the other: zeroing and merging costs as much as some thousand rows."""
 
     dtype: np.dtype
@@ -32,16 +32,23 @@ SLOT_BYTES = 16 << 20
 
 
 @functools.cache
-def _compiled(factory: Callable, *bricks: Callable) -> Callable:
+def from_factory(factory: Callable, *bricks: Callable) -> Callable:
+    """What the factory compiles of these bricks, made once."""
     return factory(*bricks)
 
 
-def _grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
+def grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
     """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
     lanes = next(size for most, size in LANE_BYTES if d <= most) // dtype.itemsize
     tiles = -(-n // lanes)
     # A slot leaves the caches for the next: 64 share the work well, and more of them are worth it with tiles enough.
     return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
+
+
+def _scratch(family: Any, dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
+    """A tile, with what the family asks for beside."""
+    tile = make_tile(dtype, d, k, lanes)
+    return tile._replace(extra=family.extra(dtype, d, lanes)) if hasattr(family, "extra") else tile
 
 
 LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)
@@ -53,29 +60,27 @@ class Fold:
 
     def __init__(self, model: Any, params: Any):
         self.model, self.params = model, params
-        self._slots: _Slots | None = None
+        self._slots: Slots | None = None
         self._dtypes: dict[np.dtype, np.dtype] = {}
         self._sums: Any = None
 
     def add(self, chunk: Chunk) -> float:
         """Add the statistics of a chunk; returns its log-likelihood."""
-        (n, d), dtype = chunk.X.shape, self._computed_in(chunk.X.dtype)
-        lanes, most = _grid(n, d, dtype)
+        dtype = self._computed_in(chunk.X.dtype)
+        lanes, most = self._grid(chunk)
         slots = self._slots
         if slots is None or slots.dtype != dtype or slots.most < most:
             self._sums = self._merged()
-            self._slots = slots = self._fresh(dtype, most)
-        log_weights, prepared = slots.prepared
-        log_likelihood = np.zeros(min(most, len(slots.sums[0])))
-        kernel = _compiled(mixture_e_step, *self.model.family.bricks(prepared))
-        arguments = *chunk, log_weights, prepared, slots.sums, log_likelihood
+            self._slots = slots = self._fresh(chunk, most)
+        log_likelihood = np.zeros(min(most, len(tree.leaves(slots.sums)[0])))
+        loop = self._loop(chunk, slots, log_likelihood, lanes)
 
         def run(first: int, last: int) -> None:
             try:
                 tile = slots.tiles.pop()
             except IndexError:
-                tile = make_tile(slots.dtype, d, log_weights.size, lanes)
-            kernel(first, last, *arguments, tile)
+                tile = self._tile(chunk, lanes)
+            loop(first, last, tile)
             slots.tiles.append(tile)
 
         run_slots(run, len(log_likelihood), self.model.n_jobs)
@@ -86,18 +91,36 @@ class Fold:
             self._dtypes[dtype] = self.model.lanes(self.params, dtype)
         return self._dtypes[dtype]
 
+    def _grid(self, chunk: Chunk) -> tuple[int, int]:
+        """Lanes of a tile, and number of slots."""
+        return grid(len(chunk.X), chunk.X.shape[1], self._computed_in(chunk.X.dtype))
+
+    def _tile(self, chunk: Chunk, lanes: int) -> Any:
+        """Scratch of one thread."""
+        dtype = self._computed_in(chunk.X.dtype)
+        return _scratch(self.model.family, dtype, chunk.X.shape[1], len(self.params.weights), lanes)
+
+    def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
+        """``loop(first, last, tile)``: the rows of the slots from first up to last."""
+        log_weights, prepared = slots.prepared
+        kernel = from_factory(mixture_e_step, *self.model.family.bricks(prepared))
+        arguments, order = (*chunk, log_weights, prepared, slots.sums, log_likelihood), self.model.order(chunk)
+        return lambda first, last, tile: kernel(first, last, *arguments, tile._replace(order=order))
+
     def sums(self) -> Any:
         """The family's statistics of all chunks."""
         if self._slots is None:
             raise ValueError("there are no rows: give at least one")
         return self._merged()
 
-    def _fresh(self, dtype: np.dtype, most: int) -> _Slots:
+    def _fresh(self, chunk: Chunk, most: int) -> Slots:
+        d, dtype = chunk.X.shape[1], self._computed_in(chunk.X.dtype)
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
-        one = sum(a.nbytes for a in family.zeros(components, 1, prepared[1]))
+        one = sum(a.nbytes for a in tree.leaves(family.zeros(components, 1, prepared[1])))
         size = min(most, max(4, SLOT_BYTES // one))
-        return _Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), [])
+        tiles = self.model.tiles.setdefault((dtype, d, len(self.params.weights)), [])
+        return Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), tiles)
 
     def _merged(self) -> Any:
         """The sums so far, or None, plus those of the slots."""
@@ -107,12 +130,27 @@ class Fold:
         return sums if self._sums is None else tree.add(self._sums, sums)
 
 
-def compiled_rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
+def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
     """Fill what is asked of each row: those of `out` that are not empty."""
     (n, d), dtype = chunk.X.shape, model.lanes(params, chunk.X.dtype)
-    lanes, slots = _grid(n, d, dtype)
+    lanes, slots = grid(n, d, dtype)
     prepared = model.prepare(params, dtype)
-    kernel = _compiled(mixture_rows, model.family.bricks(prepared[1])[0])
+    kernel = from_factory(mixture_rows, model.family.bricks(prepared[1])[0])
     arguments = chunk.X, *prepared, *out.values(), slots, ONES
-    tile = dtype, d, len(params.weights), lanes
-    run_slots(lambda first, last: kernel(first, last, *arguments, make_tile(*tile)), slots, model.n_jobs)
+    order = model.order(chunk)
+
+    def run(first: int, last: int) -> None:
+        tile = _scratch(model.family, dtype, d, len(params.weights), lanes)
+        kernel(first, last, *arguments, tile._replace(order=order))
+
+    run_slots(run, slots, model.n_jobs)
+
+
+def compiled_sums(family: Any, params: Any, X: np.ndarray, resp: np.ndarray) -> Any:
+    """The family's statistics of rows X whose weighted responsibilities (n, K) are given."""
+    (n, d), k = X.shape, resp.shape[1]
+    prepared = family.prepare(params, X.dtype, np.full(k, 1.0 / k))
+    kernel = from_factory(mixture_sums, family.bricks(prepared)[1])
+    statistics = family.zeros(params, 1, prepared)
+    kernel(X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, grid(n, d, X.dtype)[0]))
+    return family.unpad(statistics, params, prepared)

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.engine import numpy_e_step, tree
-from fastem.engine.accumulate import Fold, compiled_rows
+from fastem.engine import accumulate, numpy_e_step, product, tree
 from fastem.engine.chunks import Chunk
 
 
@@ -34,6 +33,8 @@ def check_finite(statistics: MixtureStatistics, what: str) -> None:
         )
 
 
+UNORDERED = np.zeros(0, np.int64)
+
 NEVER = -1e30
 """Logarithm of the weight 0: finite, for -inf minus -inf is not a number."""
 
@@ -46,9 +47,14 @@ class Mixture:
 
     def __init__(self, family: Any, n_jobs: int | None = None, fixed: frozenset[str] = frozenset()):
         self.family, self.n_jobs, self.fixed = family, n_jobs, fixed
-        self.compiled = hasattr(family, "bricks")
+        self.loops: Any = (
+            product if hasattr(family, "groups") else accumulate if hasattr(family, "bricks") else numpy_e_step
+        )
         self.halvings = int(getattr(family, "halvings", 0))
+        self.tiles: dict[tuple[np.dtype, int, int], list[Any]] = {}
+        """Scratch of threads that are not at work, by dtype, d and K."""
         self._known: tuple[Any, float] = (None, 0.0)
+        self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
         """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
@@ -62,16 +68,18 @@ class Mixture:
         wide = dtype != double and hasattr(self.family, "wide") and self.family.wide(params.components)
         return double if wide else dtype
 
-    def admitted(self, params: MixtureParams) -> MixtureParams | None:
+    def admitted(self, params: MixtureParams, plain: MixtureParams) -> MixtureParams | None:
         """Parameters that were extrapolated, or None where they are none of a mixture.
 
-        Far extrapolations leave sums of probabilities at 1 but for a rounding that would show as a gain.
+        A weight that left its domain goes half the way from the EM step `plain` to 0. Far extrapolations leave sums
+        of probabilities at 1 but for a rounding that would show as a gain.
         """
-        if not (params.weights >= 0).all() or not tree.is_finite(params):
+        if not tree.is_finite(params):
             return None
+        weights = np.where(params.weights < 0, plain.weights / 2, params.weights)
         try:
-            components = self.family.admitted(params.components)
-            params = MixtureParams(params.weights / params.weights.sum(), components)
+            components = self.family.admitted(params.components, plain.components)
+            params = MixtureParams(weights / weights.sum(), components)
             self.prepare(params, np.dtype(np.float64))
         except ValueError:
             return None
@@ -80,7 +88,7 @@ class Mixture:
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
         log_likelihood = weight = 0.0
-        fold: Any = Fold(self, params) if self.compiled else numpy_e_step.Fold(self.family, params)
+        fold = self.loops.Fold(self, params)
         for chunk in chunks:
             log_likelihood += fold.add(chunk) + self._base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
@@ -94,13 +102,21 @@ class Mixture:
             self._known = chunk, 0.0 if base is None else float(weight @ base if weight.size else base.sum())
         return self._known[1]
 
+    def order(self, chunk: Chunk) -> np.ndarray:
+        """The order (n,) in which the family wants to see the rows, empty for theirs; kept for the chunk."""
+        if self._ordered[0] is not chunk:
+            self._ordered = chunk, self.family.order(chunk.X) if hasattr(self.family, "order") else UNORDERED
+        return self._ordered[1]
+
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""
         sum_w = np.maximum(statistics.components.sum_w, 0.0)  # what was subtracted may leave -1e-16
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
         if not self.fixed:
             return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
-        components = self.family.m_step(self.family.held(statistics.components, self.fixed), params.components)
+        components = self.family.m_step(
+            self.family.held(statistics.components, params.components, self.fixed), params.components
+        )
         kept = {name: getattr(params.components, name) for name in self.fixed - {"weights"}}
         return MixtureParams(params.weights if "weights" in self.fixed else weights, components._replace(**kept))
 
@@ -145,13 +161,16 @@ class Mixture:
 
     def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
         """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""
-        n, dtype = len(chunk.X), self.lanes(params, chunk.X.dtype) if self.compiled else chunk.X.dtype
+        n, dtype, check = len(chunk.X), self.lanes(params, chunk.X.dtype), getattr(self.family, "check_log_prob", None)
+        filled = wanted if check is None else {*wanted, "log_prob"}
         sizes = {"log_prob": (n,), "labels": (n,), "responsibilities": (n, len(params.weights))}
         out = {
-            name: np.empty(shape if name in wanted else (0,) * len(shape), np.int64 if name == "labels" else dtype)
+            name: np.empty(shape if name in filled else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
-        (compiled_rows if self.compiled else numpy_e_step.rows)(self, params, chunk, out)
+        self.loops.rows(self, params, chunk, out)
+        if check is not None:
+            check(out["log_prob"])
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
         if "log_prob" in wanted and hasattr(self.family, "impossible"):

@@ -36,8 +36,8 @@ def responsibilities(family: Any, params: Any, X: np.ndarray) -> tuple[np.ndarra
 class Fold:
     """Chunks added to the statistics of one E-step."""
 
-    def __init__(self, family: Any, params: Any):
-        self.family, self.params = family, params
+    def __init__(self, model: Any, params: Any):
+        self.family, self.params = model.family, params
         self._sums: Any = None
 
     def add(self, chunk: Chunk) -> float:

@@ -34,6 +34,8 @@ class Packing(NamedTuple):
     feature_names: Sequence[str] | None = None
     checked: bool = False
     """Whether the same rows have been read before, and were finite."""
+    missing: str | None = None
+    """What becomes of NaN: "nan" keeps it as a missing entry, else it is an error; None where there is no choice."""
 
 
 def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
@@ -191,15 +193,19 @@ def _holds(dtype: np.dtype, other: np.dtype) -> bool:
 
 
 def _check_finite(X: np.ndarray, row: int, packing: Packing) -> None:
-    finite = np.isfinite(X)  # 26 GB/s in the cache, where the sum of float32 numbers runs at 15
+    gaps = packing.missing == "nan"
+    finite = ~np.isinf(X) if gaps else np.isfinite(X)  # 26 GB/s in the cache, where the sum of float32 runs at 15
     if finite.all():
         return
     i, j = np.argwhere(~finite)[0]
+    what = "NaN" if np.isnan(X[i, j]) else "infinity"
     column = repr(packing.feature_names[j]) if packing.feature_names else j
+    option = packing.missing is not None and what == "NaN"
     raise ReadError(
-        f"{'NaN' if np.isnan(X[i, j]) else 'infinity'} in {packing.name_of_row(row + int(i))}, column {column} "
-        f"(chunk {(row + i) // packing.rows_per_chunk}); finite numbers are wanted. Drop incomplete rows with "
-        "fastem.Chunks(source, rows='finite'), or fill them in first"
+        f"{what} in {packing.name_of_row(row + int(i))}, column {column} "
+        f"(chunk {(row + i) // packing.rows_per_chunk}); finite numbers{', or NaN,' if gaps else ''} are wanted. Drop "
+        "incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in first"
+        + ("; or fit what there is of each row: missing='nan'" if option else "")
     )
 
 

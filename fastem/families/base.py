@@ -19,6 +19,11 @@ Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fas
 since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
 ``expected_log_prob`` and ``expected_statistics``.
 
+A product of families has no bricks but ``groups``: each with a `family`, and the number of columns that are its, from
+`first` on. The engine runs their bricks (`fastem.engine.product`).
+
+A family whose bricks may give no number has ``check_log_prob(log_prob)``, which raises where log p(x) is infinite.
+
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 
@@ -36,8 +41,19 @@ class Scale(NamedTuple):
     deviation: np.ndarray
 
 
+def within(point: np.ndarray, plain: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`point`, in which a number beyond low or high goes half the way from `plain` to there instead."""
+    point = np.where(point < low, (plain + low) / 2, point)
+    return np.where(point > high, (plain + high) / 2, point)
+
+
 class Plain:
-    """The verbs of families that have no prior, sum about nothing that is held, and are seeded by their rows."""
+    """The verbs of families that have no prior, sum about nothing that is held, and are seeded by their rows.
+
+    `between` are the least and the largest values of those parameters that have some.
+    """
+
+    between: dict[str, tuple[float, float]] = {}
 
     def statistic(self, X: np.ndarray) -> np.ndarray:
         """The rows themselves."""
@@ -47,7 +63,7 @@ class Plain:
         """Nothing."""
         return None
 
-    def held(self, statistics: Any, fixed: frozenset[str]) -> Any:
+    def held(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
         """The same."""
         return statistics
 
@@ -55,9 +71,11 @@ class Plain:
         """No."""
         return False
 
-    def admitted(self, params: Any) -> Any:
-        """The same: `prepare` tells whether they have a density."""
-        return params
+    def admitted(self, params: Any, plain: Any) -> Any:
+        """The same but `between`: `prepare` tells whether they have a density."""
+        return params._replace(
+            **{name: within(getattr(params, name), getattr(plain, name), *ends) for name, ends in self.between.items()}
+        )
 
     def n_held(self, params: Any, fixed: Collection[str]) -> int:
         """Of a family of one kind of parameters all, if that is held."""
@@ -100,14 +118,18 @@ class Family(Protocol):
     def unpad(self, statistics: Any, params: Any, prepared: Any) -> Any:
         """Statistics without slot axis and padding: additive over chunks of one iteration."""
 
-    def held(self, statistics: Any, fixed: frozenset[str]) -> Any:
+    def held(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
         """Statistics whose M-step is the best one where the parameters of those names are not to change."""
 
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
 
-    def admitted(self, params: Any) -> Any:
-        """Params that were extrapolated, with sums of 1 to the last digit; `ValueError` if there are none."""
+    def admitted(self, params: Any, plain: Any) -> Any:
+        """Params that were extrapolated, with sums of 1 to the last digit; `ValueError` if there are none.
+
+        Numbers that left their domain fall back towards the EM step `plain`, each by itself: one probability that goes
+        to 0 must not hold the others up.
+        """
 
     def log_prior(self, params: Any) -> float:
         """Logarithm of the prior density of the parameters, but for a constant; 0 without one."""

@@ -22,6 +22,8 @@ class BernoulliParams(NamedTuple):
 class Bernoulli(LinearFamily):
     """The family of independent zeros and ones."""
 
+    between = {"probabilities": (0.0, 1.0)}
+
     def natural(self, params: BernoulliParams) -> tuple[np.ndarray, np.ndarray]:
         """c = sum_j log(1 - p), s = log p - log(1 - p)."""
         (p,) = params

@@ -35,6 +35,8 @@ class CategoricalPrepared(NamedTuple):
 class Categorical(LinearFamily):
     """The family of independent categories, of `levels[j]` levels in column j."""
 
+    between = {"probabilities": (0.0, 1.0)}
+
     def __init__(self, levels: Sequence[int], prior: float = 0.0):
         super().__init__(prior)
         self.levels = np.asarray(levels, dtype=np.int64)

@@ -26,6 +26,8 @@ class ExponentialParams(NamedTuple):
 class Exponential(LinearFamily):
     """The family of independent waiting times."""
 
+    between = {"means": (0.0, np.inf)}
+
     def natural(self, params: ExponentialParams) -> tuple[np.ndarray, np.ndarray]:
         """c = -sum_j log m, s = -1 / m."""
         (m,) = params

@@ -64,6 +64,7 @@ class FactorAnalyzer(Plain):
 
     def __init__(self, n_factors: int = 1, reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.n_factors, self.reg_covar, self.eps = int(n_factors), float(reg_covar), float(eps)
+        self.between = {"noise_variances": (self.reg_covar, np.inf)}
 
     def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
         """The pair."""

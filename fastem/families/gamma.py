@@ -75,6 +75,8 @@ def gamma_accumulate(tile, resp, prepared, statistics, s):
 class Gamma(LinearFamily):
     """The family of independent amounts; `dtype` is that of the data."""
 
+    between = {"shapes": (0.0, np.inf), "scales": (0.0, np.inf)}
+
     def __init__(self, prior: float = 0.0, dtype: Any = np.float64):
         super().__init__(prior)
         self.most = MOST[np.dtype(dtype).itemsize]

@@ -10,13 +10,14 @@ Statistics
     summed as full ones, each about its mean.
 M-step
     mu_k += delta_k = sum_x_k / sum_w_k; S_k = sum_xx_k / sum_w_k - delta_k delta_k^T + reg_covar I. The ridge makes it
-    the maximum of the expected log-likelihood less reg_covar / 2 sum_k sum_w_k tr S_k^-1, with sum_w as it is.
+    the maximum of the expected log-likelihood less reg_covar / 2 sum_k sum_w_k tr S_k^-1, with sum_w as it is. With a
+    prior see `gaussian_prior`.
 
 Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from fastem.families.gaussian_bricks import (
     tied_log_prob,
 )
 from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
+from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
 from fastem.kernels import whiten
 from fastem.kernels.simd import NATIVE_OF
 
@@ -82,10 +84,15 @@ class TiedSlots(NamedTuple):
 class Gaussian(GaussianMoments, Plain):
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
+    apart = APART
+
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
+        if covariance_type in ("diag", "spherical"):
+            self.between = {"covariances": (self.reg_covar, np.inf)}
+        self.prior: GaussianPrior | None = None
 
-    def bricks(self, prepared: Prepared | TiedPrepared) -> tuple[Callable, Callable]:
+    def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate; tied components far apart have those of full ones."""
         if isinstance(prepared, TiedPrepared):
             return tied_log_prob, tied_accumulate
@@ -93,7 +100,7 @@ class Gaussian(GaussianMoments, Plain):
             return diag_log_prob, diag_accumulate
         return full_log_prob, full_accumulate
 
-    def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Prepared | TiedPrepared:
+    def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Factor the covariances; `ValueError` if one is not positive definite.
 
         The shift is the mean of the heaviest component, which a far outlier does not move.
@@ -116,7 +123,7 @@ class Gaussian(GaussianMoments, Plain):
             return Prepared(shift, means, packed, constant)
         centres = np.zeros((k, padded), dtype)
         centres[:, :d] = distances = centred @ lower[0].T
-        if weights @ np.square(distances).sum(axis=1) > APART / np.sqrt(np.finfo(dtype).eps):
+        if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros((1, padded), dtype))
 
@@ -153,34 +160,46 @@ class Gaussian(GaussianMoments, Plain):
         return GaussianStatistics(sum_w, about, sum_xx)
 
     def m_step(self, statistics: GaussianStatistics, params: GaussianParams) -> GaussianParams:
-        """Means and covariances that maximise the expected log-likelihood, with the ridge."""
-        sum_w = np.maximum(statistics.sum_w, np.finfo(float).tiny)[:, None]
+        """Means and covariances that maximise the expected log-likelihood, and the prior's, with the ridge."""
+        tiny = np.finfo(float).tiny
+        rows = statistics.sum_w.sum() if self.covariance_type == "tied" else statistics.sum_w
+        if self.prior is not None:
+            rows = rows + extra(self.prior, len(params.means), self.covariance_type)
+            statistics = heavier(self.prior, statistics, params, self.covariance_type)
+        sum_w, rows = np.maximum(statistics.sum_w, tiny)[:, None], np.maximum(rows, tiny)
         delta = statistics.sum_x / sum_w
-        if self.covariance_type == "tied":
-            return self._tied_m_step(statistics, params, delta)
         means = params.means + delta
+        if self.covariance_type == "tied":
+            within = (statistics.sum_xx - (delta.T * statistics.sum_w) @ delta) / rows
+            within = (within + within.T) / 2
+            np.einsum("jj->j", within)[...] += self.reg_covar
+            return GaussianParams(means, within)
+        rows = rows[:, None]
         if self.covariance_type == "full":
-            covariances = statistics.sum_xx / sum_w[..., None] - delta[:, :, None] * delta[:, None, :]
+            squares = (sum_w / rows)[..., None] * (delta[:, :, None] * delta[:, None, :])
+            covariances = statistics.sum_xx / rows[..., None] - squares
             np.einsum("kjj->kj", covariances)[...] += self.reg_covar
             return GaussianParams(means, covariances)
-        variances = statistics.sum_xx / sum_w - delta**2
+        variances = statistics.sum_xx / rows - sum_w / rows * delta**2
         if self.covariance_type == "spherical":
             return GaussianParams(means, variances.mean(axis=1) + self.reg_covar)
         return GaussianParams(means, variances + self.reg_covar)
 
-    def _tied_m_step(self, statistics, params, delta) -> GaussianParams:
-        sum_w = statistics.sum_w
-        within = statistics.sum_xx - (delta.T * sum_w) @ delta
-        within /= max(sum_w.sum(), np.finfo(float).tiny)
-        within = (within + within.T) / 2
-        np.einsum("jj->j", within)[...] += self.reg_covar
-        return GaussianParams(params.means + delta, within)
+    def log_prior(self, params: GaussianParams) -> float:
+        """Logarithm of the prior density, but for a constant."""
+        if self.prior is None:
+            return 0.0
+        return log_density(self.prior, params.means, self._factors(params), self.covariance_type)
 
     def penalty(self, params: GaussianParams, sum_w: np.ndarray) -> float:
-        """reg_covar / 2 sum_k sum_w_k tr S_k^-1: what the ridge keeps low."""
+        """reg_covar / 2 sum_k sum_w_k tr S_k^-1, what the ridge keeps low; and what the prior does."""
+        if self.prior is not None:
+            e = extra(self.prior, len(params.means), self.covariance_type)
+            sum_w = sum_w + (e / len(sum_w) if self.covariance_type == "tied" else e)
+        prior = -self.log_prior(params)
         if not self.reg_covar:
-            return 0.0
-        return 0.5 * self.reg_covar * float(np.square(self._factors(params)).sum(axis=(1, 2)) @ sum_w)
+            return prior
+        return prior + 0.5 * self.reg_covar * float(np.square(self._factors(params)).sum(axis=(1, 2)) @ sum_w)
 
     def rounding(self, params: GaussianParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign; see `covariance.rounding`."""
@@ -257,7 +276,10 @@ class Gaussian(GaussianMoments, Plain):
         if self.covariance_type == "tied":
             matrices = np.einsum("k,kij->ij", sum_w / sum_w.sum(), matrices)[None]
         matrices = matrices + self.reg_covar * np.eye(d)
-        return sum_w, GaussianParams(means, covariance.reduce(matrices, self.covariance_type))
+        params = GaussianParams(means, covariance.reduce(matrices, self.covariance_type))
+        if self.prior is not None:
+            params = self.m_step(self.expected_statistics(params, sum_w), params)
+        return sum_w, params
 
     def n_parameters(self, params: GaussianParams) -> int:
         """Free parameters of means and covariances."""

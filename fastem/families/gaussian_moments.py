@@ -21,11 +21,15 @@ class GaussianMoments:
 
     covariance_type: str
     reg_covar: float
+    prior: Any
     precisions_cholesky: Callable[..., np.ndarray]
 
-    def held(self, statistics: GaussianStatistics, fixed: frozenset[str]) -> GaussianStatistics:
+    def held(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> GaussianStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
-        return statistics._replace(sum_x=np.zeros_like(statistics.sum_x)) if "means" in fixed else statistics
+        if "means" not in fixed:
+            return statistics
+        pull = 0.0 if self.prior is None else self.prior.shrinkage * (params.means - self.prior.mean)
+        return statistics._replace(sum_x=np.zeros_like(statistics.sum_x) + pull)
 
     def recentre(self, statistics: GaussianStatistics, old: Any, new: Any) -> GaussianStatistics:
         """Statistics about the means of `old` -> the same rows' statistics about the means of `new`.

@@ -162,10 +162,11 @@ class LinearFamily(Plain):
             means[empty] = self.prior_mean if params is None else self.expected(params)[empty]
         return self.maximum(means)
 
-    def admitted(self, params: Any) -> Any:
+    def admitted(self, params: Any, plain: Any) -> Any:
         """With probabilities that sum to 1 to the last digit; `ValueError` where they are none."""
+        params = self.maximum(self.expected(super().admitted(params, plain)))
         self.natural(params)
-        return self.maximum(self.expected(params))
+        return params
 
     def log_prior(self, params: Any) -> float:
         """Logarithm of the prior density, but for a constant."""

@@ -32,6 +32,8 @@ class LinearRegressionParams(NamedTuple):
 class LinearRegression(RegressionFamily):
     """The family of linear regressions; `share_variance` for one variance in all components."""
 
+    between = {"variances": (0.0, np.inf)}
+
     halvings, start_rows = 0, 1
     log_prob, accumulate = kernels.linear_log_prob, kernels.linear_accumulate
 

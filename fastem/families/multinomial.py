@@ -23,6 +23,8 @@ class MultinomialParams(NamedTuple):
 class Multinomial(LinearFamily):
     """The family of counts of kinds; `trials` is the number that `sample` draws."""
 
+    between = {"probabilities": (0.0, 1.0)}
+
     def __init__(self, trials: int = 1, prior: float = 0.0):
         super().__init__(prior)
         self.trials = trials

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln, polygamma, psi, xlogy
 
-from fastem.families.base import Scale
+from fastem.families.base import Plain, Scale
 from fastem.families.gamma import remainder
 from fastem.families.linear import LinearFamily, logs, up_to
 from fastem.kernels.counts import (
@@ -89,6 +89,8 @@ def log_table(params: NegativeBinomialParams, levels: int) -> np.ndarray:
 class NegativeBinomial(LinearFamily):
     """The family of independent counts that vary more than Poisson ones."""
 
+    between = {"sizes": (0.0, np.inf), "means": (0.0, np.inf)}
+
     def expected(self, params: NegativeBinomialParams) -> np.ndarray:
         """The means."""
         return params.means
@@ -97,9 +99,9 @@ class NegativeBinomial(LinearFamily):
         """Never: small counts are looked up, and the others are taken in float64."""
         return False
 
-    def admitted(self, params: NegativeBinomialParams) -> NegativeBinomialParams:
-        """The same: `prepare` tells."""
-        return params
+    def admitted(self, params: NegativeBinomialParams, plain: NegativeBinomialParams) -> NegativeBinomialParams:
+        """Above 0: `prepare` tells the rest."""
+        return Plain.admitted(self, params, plain)
 
     def prepare(self, params: NegativeBinomialParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """The table, a register of components a row."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, xlogy
 
+from fastem.families.base import Plain
 from fastem.families.linear import LinearFamily, logs
 
 
@@ -23,6 +24,8 @@ class PoissonParams(NamedTuple):
 
 class Poisson(LinearFamily):
     """The family of independent counts; `exposure` is the column of X that holds it, or None."""
+
+    between = {"rates": (0.0, np.inf)}
 
     def __init__(self, exposure: int | None = None, prior: float = 0.0):
         super().__init__(prior)
@@ -45,8 +48,9 @@ class Poisson(LinearFamily):
         exposure = self.prior_mean[self.exposure] if self.prior_mean.size else 1.0
         return np.insert(params.rates * exposure, self.exposure, exposure, axis=1)
 
-    def admitted(self, params: PoissonParams) -> PoissonParams:
-        """The same; `ValueError` where they are none."""
+    def admitted(self, params: PoissonParams, plain: PoissonParams) -> PoissonParams:
+        """The same but below 0; `ValueError` where they are none."""
+        params = Plain.admitted(self, params, plain)
         self.natural(params)
         return params
 

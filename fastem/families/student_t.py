@@ -98,6 +98,9 @@ class StudentT(Plain):
     ):
         self.gaussian = Gaussian(covariance_type, reg_covar, eps)
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
+        self.between = {"tails": (0.0, np.inf)}
+        if covariance_type == "diag":
+            self.between["scales"] = (self.gaussian.reg_covar, np.inf)
 
     def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
@@ -174,7 +177,7 @@ class StudentT(Plain):
         tails = np.clip(tails, 1.0 / MOST_DF, 1.0 / LEAST_DF)
         return np.full(len(tails), tails.mean()) if self.share_df else tails
 
-    def held(self, statistics: StudentTStatistics, fixed: frozenset[str]) -> StudentTStatistics:
+    def held(self, statistics: StudentTStatistics, params: StudentTParams, fixed: frozenset[str]) -> StudentTStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
         return statistics._replace(sum_x=np.zeros_like(statistics.sum_x)) if "means" in fixed else statistics
 

@@ -51,8 +51,11 @@ class UserFamily(Plain):
 
     def m_step(self, statistics: UserSums, params: Any) -> Any:
         """The family's own; its arrays must have an axis of the components."""
-        found = self.mapped(lambda leaf: np.array(leaf, float), self.family.m_step(statistics.given, params))
-        self.mapped(lambda leaf: self._check_leaf(leaf, len(statistics.sum_w)), found)
+        return self._checked(self.family.m_step(statistics.given, params), len(statistics.sum_w))
+
+    def _checked(self, found: Any, k: int) -> Any:
+        found = self.mapped(lambda leaf: np.array(leaf, float), found)
+        self.mapped(lambda leaf: self._check_leaf(leaf, k), found)
         return found
 
     def _check_leaf(self, leaf: np.ndarray, k: int) -> None:
@@ -65,7 +68,7 @@ class UserFamily(Plain):
     def _name(self) -> str:
         return type(self.family).__name__
 
-    def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> None:
+    def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Nothing: whether parameters have a density is seen in the E-step."""
 
     def log_prior(self, params: Any) -> float:

@@ -2,15 +2,18 @@
 
 import functools
 import hashlib
+import re
 import sys
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from types import FunctionType
 from typing import Any
 
 import numba
+from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
@@ -18,27 +21,71 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 No fastmath: every contraction is written as an explicit `simd.fma`, so NaN, inf and the exp stay defined."""
 
-brick = register_jitable
-"""A plain Python function that compiled loops call and LLVM inlines; a test can call it uncompiled.
+ANY_ORDER = {"reassoc", "contract", "nsz"}
+"""Fastmath of users' bricks: only where a sum may be taken in any order does LLVM make vector code of a scalar loop."""
 
-Not `inline="always"`: Numba 0.68 then merges variables of the brick's loops, and stores of one loop are lost.
-"""
+
+def brick(function: Callable) -> Callable:
+    """A plain Python function that compiled loops call and LLVM inlines; a test can call it uncompiled.
+
+    Not `inline="always"`: Numba 0.68 then merges variables of the brick's loops, and stores of one loop are lost.
+    """
+    return register_jitable(_marked(function))
+
+
+def scalar_brick(function: Callable) -> Callable:
+    """A brick whose loops over the lanes are of scalars, and whose sums may be taken in any order."""
+    return register_jitable(fastmath=ANY_ORDER)(_marked(function))
+
+
+def _marked(function: Any) -> Any:
+    function.is_brick = True
+    return function
+
+
+inlined = register_jitable(forceinline=True)
+"""A brick that LLVM always inlines: for one with so many arrays that a call costs more than what it does."""
 
 _warned = False
 
 
 def stamp(*functions: Callable) -> str:
-    """Checksum of the sources behind `functions` and of all of `kernels`.
+    """Checksum of the sources behind `functions` and all bricks that they call, and of all of `kernels`.
 
     Numba's cache looks at the file of the compiled function only, and serves stale code when a brick in another file
-    was edited. A factory that closes over this string gets a new cache entry instead.
+    was edited. A factory that closes over this string gets a new cache entry instead. Bricks without a file, those of
+    a notebook, are pickled by value into the key of the entry.
     """
-    files = {Path(sys.modules[f.__module__].__file__ or "") for f in functions}
+    reached: dict[Callable, list[Any]] = {}
+    for function in functions:
+        _reach(function, reached)
+    modules = (sys.modules.get(f.__module__ or "") for f in reached)
+    files = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
     files |= set(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(repr((OPTIONS, getattr(numba.config, "BOUNDSCHECK", None))).encode())
     for file in sorted(files):
-        digest.update(file.read_bytes())
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    for numbers in reached.values():
+        digest.update(repr(numbers).encode())
     return digest.hexdigest()[:16]
+
+
+def _reach(function: Any, reached: dict[Callable, list[Any]]) -> None:
+    """Add the function, the bricks that it calls, and the constants that they read."""
+    if function in reached:
+        return
+    reached[function] = constants = []
+    for value in _read_by(function):
+        if isinstance(value, FunctionType) and hasattr(value, "is_brick"):
+            _reach(value, reached)
+        elif isinstance(value, int | float | complex | str | tuple):
+            constants.append(value)
+
+
+def _read_by(function: FunctionType) -> Iterator[Any]:
+    """What a function finds in its closure and among the globals of its module."""
+    yield from (cell.cell_contents for cell in function.__closure__ or ())
+    yield from (function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__)
 
 
 def compiled(function: Callable) -> Callable:
@@ -50,7 +97,7 @@ def compiled(function: Callable) -> Callable:
     """
     global _warned
     try:
-        return _with_whole_cache(numba.njit(cache=True, **OPTIONS)(function))
+        return _speaking(_with_whole_cache(numba.njit(cache=True, **OPTIONS)(function)))
     except (RuntimeError, OSError) as error:
         if not _warned:
             _warned = True
@@ -60,7 +107,7 @@ def compiled(function: Callable) -> Callable:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return numba.njit(**OPTIONS)(function)
+        return _speaking(numba.njit(**OPTIONS)(function))
 
 
 def _with_whole_cache(kernel: Any) -> Callable:
@@ -81,3 +128,39 @@ def _with_whole_cache(kernel: Any) -> Callable:
             return kernel(*arguments)
 
     return call
+
+
+def _speaking(kernel: Callable) -> Callable:
+    """`kernel`, which tells in a few words what of a brick does not compile."""
+
+    @functools.wraps(kernel)
+    def call(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except NumbaError as error:
+            raise ValueError(
+                f"a brick does not compile: {cause_of(str(error))}. Bricks are loops over numbers and arrays that "
+                "allocate nothing: see numba.readthedocs.io for the Python that Numba knows"
+            ) from error
+
+    return call
+
+
+def cause_of(message: str) -> str:
+    """What Numba's message says of the first function that is no brick, after the names of the bricks that call it."""
+    bricks, cause, place = "", message.strip().splitlines()[-1], 0
+    for found in re.finditer(r"Failed in nopython mode pipeline[^\n]*\n\s*([^\n]*)", message):
+        cause, place = found[1].strip(), found.end()
+        called = re.match(r"No implementation of function Function\(<function (\S+) at", cause)
+        if not called:
+            break
+        bricks = called[1].rsplit(".", 1)[-1]
+    if cause.endswith("found for signature:"):
+        cause += " " + (re.findall(r">>> ([^\n]*)", message[place:]) or [""])[0]
+    own = [(f, n) for f, n in re.findall(r'File "([^"]+)", line (\d+)', message[place:]) if not _is_inner(f)]
+    line = f" (line {own[0][1]} of {own[0][0]})" if own else ""
+    return f"{bricks}: {cause}{line}" if bricks else cause
+
+
+def _is_inner(file: str) -> bool:
+    return "/numba/" in file or "fastem/families/" in file or "fastem/kernels/" in file

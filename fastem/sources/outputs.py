@@ -1,9 +1,10 @@
-"""Results written row by row: to ``.npy`` and Parquet files, or into an array that is given."""
+"""Results written row by row: to ``.npy``, ``.csv`` and Parquet files, or into an array that is given."""
 
+import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -67,10 +68,9 @@ class _Npy(Output):
 class _Parquet(Output):
     """A file with one column for each of the names."""
 
-    def __init__(self, path: str, column: str, *arguments: Any):
+    def __init__(self, path: str, names: list[str], *arguments: Any):
         super().__init__(*arguments)
         self.arrow = needed("pyarrow", self.name)
-        names = [column] if self.width is None else [f"{column}_{k}" for k in range(self.width)]
         kind = self.arrow.from_numpy_dtype(self.dtype)
         self.schema = self.arrow.schema([(name, kind) for name in names])
         self.file = needed("pyarrow.parquet", self.name).ParquetWriter(path, self.schema)
@@ -79,6 +79,19 @@ class _Parquet(Output):
         columns = [block] if self.width is None else list(block.T)
         arrays = [self.arrow.array(np.ascontiguousarray(values)) for values in columns]
         self.file.write_batch(self.arrow.record_batch(arrays, schema=self.schema))
+
+
+class _Csv(Output):
+    """A file with a line of names, and numbers that are read back to the last bit."""
+
+    def __init__(self, file: TextIO, names: list[str], *arguments: Any):
+        super().__init__(*arguments)
+        self.file = csv.writer(file, lineterminator="\n")
+        self.file.writerow(names)
+
+    def _put(self, block: np.ndarray) -> None:
+        # str() of NumPy's float32 has the digits of a float32; those of a Python float are twice as many.
+        self.file.writerows(block.reshape(len(block), -1).astype(str))
 
 
 class _Array(Output):
@@ -94,23 +107,24 @@ class _Array(Output):
 
 @contextmanager
 def open_output(
-    target: Any, n_rows: int | None, width: int | None, dtype: Any, column: str = "label"
+    target: Any, n_rows: int | None, width: int | None, dtype: Any, column: str | Sequence[str] = "label"
 ) -> Iterator[Output]:
     """Open `target` for rows that come block by block.
 
     Parameters
     ----------
     target : path or array
-        A ``.npy`` or ``.parquet`` file, written beside and renamed at the end; or an array to fill, which may be
-        memory-mapped, or a dataset of HDF5 or Zarr.
+        A ``.npy``, ``.csv`` or ``.parquet`` file, written beside and renamed at the end; or an array to fill, which may
+        be memory-mapped, or a dataset of HDF5 or Zarr.
     n_rows : int or None
         Number of rows, None where it is not known.
     width : int or None
         Number of columns, None for a vector.
     dtype : dtype
         What is written.
-    column : str
-        Name of the column of a Parquet file, of which the columns 0, 1, ... of a matrix are numbered: ``proba_0``.
+    column : str or sequence of str
+        Name of the column of a table, of which the columns 0, 1, ... of a matrix are numbered: ``proba_0``; or a name
+        for each column.
 
     Yields
     ------
@@ -143,16 +157,24 @@ def open_output(
         return
     name = os.fspath(target)
     ending = os.path.splitext(name)[1].lower()
-    if ending not in (".npy", ".parquet", ".pq"):
-        raise ValueError(f"{name}: cannot write {ending or 'a file with no ending'}; give .npy or .parquet")
+    if ending not in (".npy", ".csv", ".parquet", ".pq"):
+        raise ValueError(f"{name}: cannot write {ending or 'a file with no ending'}; give .npy, .csv or .parquet")
+    names = [column] if isinstance(column, str) else list(column)
+    if isinstance(column, str) and width is not None:
+        names = [f"{column}_{k}" for k in range(width)]
     with written_beside(target) as temporary:
         if ending == ".npy":
             with open(temporary, "wb") as file:
                 output = _Npy(file, name, n_rows, width, dtype)
                 yield output
                 output.finish()
+        elif ending == ".csv":
+            with open(temporary, "w", encoding="utf-8", newline="") as text:
+                output = _Csv(text, names, name, n_rows, width, dtype)
+                yield output
+                output.finish()
         else:
-            parquet = _Parquet(os.fspath(temporary), column, name, n_rows, width, dtype)
+            parquet = _Parquet(os.fspath(temporary), names, name, n_rows, width, dtype)
             with parquet.file:
                 yield parquet
                 parquet.finish()
@@ -161,7 +183,9 @@ def open_output(
 def _checked(array: Any, n_rows: int | None, width: int | None, dtype: np.dtype) -> tuple:
     """Name, rows, width and dtype of an array to fill."""
     if not (hasattr(array, "shape") and hasattr(array, "__setitem__") and hasattr(array, "dtype")):
-        raise ValueError(f"out is {type(array).__name__}; an array, or a path to a .npy or .parquet file, is wanted")
+        raise ValueError(
+            f"out is {type(array).__name__}; an array, or a path to a .npy, .csv or .parquet file, is wanted"
+        )
     shape = tuple(array.shape)
     rows = shape[0] if n_rows is None and shape else n_rows
     wanted = (rows,) if width is None else (rows, width)

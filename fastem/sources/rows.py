@@ -53,6 +53,7 @@ class Rows:
     ):
         self.source, self.on_rows = source, on_rows
         self.check: Callable[[np.ndarray], None] | None = None
+        self.missing: str | None = None
         self.n_rows = source.n_rows
         self.weight_sum: float | None = None
         self.rows_per_chunk = rows_per_chunk or default_rows_per_chunk(source.n_features, source.dtype)
@@ -105,6 +106,7 @@ class Rows:
             source.row,
             source.feature_names,
             self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
+            self.missing,
         )
         done, weight, largest = 0, 0.0, 0.0
         filling = source.filling() if source.filling else copied(source.blocks(), packing)

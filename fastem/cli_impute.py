@@ -1,0 +1,65 @@
+"""What ``fastem impute`` does: rows with gaps in, a model that is fitted or read, complete rows out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.cli_data import DataFiles
+from fastem.cli_jobs import check_columns, check_outputs
+from fastem.cli_words import errors_in_options, in_options, names_of
+from fastem.persistence import load, save
+from fastem.terminal import FitProgress, say, warnings_as_lines
+from fastem.wording import plural
+
+
+class ImputeFiles(NamedTuple):
+    """Files of ``fastem impute``."""
+
+    data: DataFiles
+    out: Path
+    model: Path | None
+    saved: Path | None
+
+
+def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: bool) -> None:
+    """Fit an imputer, or read one, and write the rows with their gaps filled."""
+    data = files.data
+    outputs = {files.out: (".npy", ".csv", ".parquet", ".pq")} | ({files.saved: (".npz",)} if files.saved else {})
+    check_outputs(outputs, [*data.inputs, *([files.model] if files.model else [])])
+    X, sample_weight = data.read()
+    names = data.column_names()
+    words = names_of(data, files.model)
+    with FitProgress(quiet) as progress:
+        shown = warnings_as_lines(lambda text: in_options(text, data.name, words), progress)
+        with shown, errors_in_options(data, files.model):
+            from fastem.impute import GaussianImputer
+
+            if files.model:
+                imputer = _read(files.model)
+                check_columns(files.model, imputer, data, X)
+                imputer.set_params(random_state=settings["random_state"], callback=progress)
+            else:
+                imputer = GaussianImputer(**settings, callback=progress).fit(X, sample_weight=sample_weight)
+            complete = imputer._drawing(None) if draw else imputer._completion().filled
+            imputer._written(X, complete, files.out, names=names)
+    if files.saved:
+        if names:
+            imputer.feature_names_in_ = imputer.mixture_.feature_names_in_ = np.array(names, dtype=object)
+        save(imputer, files.saved)
+    if not quiet:
+        n_rows = len(X) if isinstance(X, np.ndarray) else progress.passes.n_rows
+        say(f"{plural(n_rows, 'row')} saved as {files.out}")
+
+
+def _read(path: Path) -> Any:
+    """The imputer of a file, or one that fills by the mixture of a file."""
+    from fastem.impute import GaussianImputer
+
+    model = load(path)
+    if isinstance(model, GaussianImputer):
+        return model
+    if type(model).__name__ != "GaussianMixture":
+        raise ValueError(f"{path} holds a {type(model).__name__}; gaps are filled by a GaussianMixture or an imputer")
+    return GaussianImputer.from_mixture(model)

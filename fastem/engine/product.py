@@ -1,0 +1,107 @@
+"""The E-step of families that are products: groups of columns, each with a family, independent given the component.
+
+Blocks of tiles go through the groups' first loops, which add their log-densities up, then through one softmax, and
+through the groups' second loops. Blocks and slots depend on the data alone, and slots are merged in a fixed order.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastem.engine import accumulate
+from fastem.engine.accumulate import ONES, Slots, from_factory, grid
+from fastem.engine.chunks import Chunk
+from fastem.engine.threads import run_slots
+from fastem.kernels.mixture import SMALL
+from fastem.kernels.product import block_normalize, block_rows, group_accumulate, group_log_prob, make_joint, make_own
+
+BLOCK, BLOCK_BYTES = 8192, 3 << 18
+"""Rows of a block at most, so many that calling the loops costs little beside them, and bytes of what they read again:
+the second cache holds them."""
+
+
+def _grid(groups: Any, chunk: Chunk) -> tuple[int, int]:
+    """Lanes of a tile, and number of slots, of a block and more each."""
+    n, dtype = len(chunk.X), chunk.X.dtype
+    lanes, _ = grid(n, max(group.columns for group in groups), dtype)
+    return lanes, max(1, min(64, n // BLOCK))
+
+
+def _scratch(groups: Any, chunk: Chunk, k: int, lanes: int) -> tuple[Any, list[Any]]:
+    """What the groups share, and what is each one's own."""
+    dtype = chunk.X.dtype
+    width = sum(d if d <= SMALL else -(-d // 8) * 8 for d in (group.columns for group in groups))
+    tiles = max(1, min(BLOCK, BLOCK_BYTES // (2 * dtype.itemsize * (k + width))) // lanes)
+    return make_joint(dtype, k, lanes, tiles), [make_own(dtype, group.columns, k, lanes, tiles) for group in groups]
+
+
+def _blocks(joint: Any, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """First row and number of tiles of the blocks of tiles `first` to `last`; sums do not depend on their size."""
+    depth, _, lanes = joint.weight.shape
+    for t in range(first, last, depth):
+        yield t * lanes, min(depth, last - t)
+
+
+class Fold(accumulate.Fold):
+    """Chunks added to the statistics of one E-step."""
+
+    def _grid(self, chunk: Chunk) -> tuple[int, int]:
+        return _grid(self.model.family.groups, chunk)
+
+    def _tile(self, chunk: Chunk, lanes: int) -> Any:
+        return _scratch(self.model.family.groups, chunk, len(self.params.weights), lanes)
+
+    def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
+        (X, weight), (log_weights, prepared) = chunk, slots.prepared
+        n, tiles, size = len(X), -(-len(X) // lanes), len(log_likelihood)
+        groups = self.model.family.groups
+        prepared, sums = prepared.groups, slots.sums.groups
+        scores = _scores(groups, prepared, X, log_weights.size)
+        second = [group.family.bricks(part)[1] for group, part in zip(groups, prepared, strict=True)]
+        adds = [from_factory(group_accumulate, brick) for brick in second]
+        soften = from_factory(block_normalize)
+
+        def loop(first: int, last: int, scratch: Any) -> None:
+            joint, owns = scratch
+            for s in range(first, last):
+                for begin, count in _blocks(joint, tiles * s // size, tiles * (s + 1) // size):
+                    scores(begin, count, scratch)
+                    soften(n, weight, begin, count, log_weights, joint, log_likelihood, s)
+                    for add, part, statistics, own in zip(adds, prepared, sums, owns, strict=True):
+                        add(count, part, statistics, s, own, joint)
+
+        return loop
+
+
+def _scores(groups: Any, prepared: Any, X: np.ndarray, k: int) -> Callable[[int, int, Any], None]:
+    """``scores(begin, tiles, scratch)``: log p(x | k) of a block, added up over the groups."""
+    first = [group.family.bricks(part)[0] for group, part in zip(groups, prepared, strict=True)]
+    adds = [from_factory(group_log_prob, brick) for brick in first]
+
+    def scores(begin: int, tiles: int, scratch: Any) -> None:
+        joint, owns = scratch
+        for g, (add, group, own) in enumerate(zip(adds, groups, owns, strict=True)):
+            add(X, begin, tiles, group.first, k, g == 0, prepared[g], own, joint)
+
+    return scores
+
+
+def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
+    """Fill what is asked of each row: those of `out` that are not empty."""
+    groups, n, k = model.family.groups, len(chunk.X), len(params.weights)
+    lanes, slots = _grid(groups, chunk)
+    tiles = -(-n // lanes)
+    log_weights, prepared = model.prepare(params, chunk.X.dtype)
+    scores = _scores(groups, prepared.groups, chunk.X, k)
+    soften, put = from_factory(block_normalize), from_factory(block_rows)
+
+    def run(first: int, last: int) -> None:
+        scratch = _scratch(groups, chunk, k, lanes)
+        joint, ignored = scratch[0], np.zeros(1)
+        for begin, count in _blocks(joint, tiles * first // slots, tiles * last // slots):
+            scores(begin, count, scratch)
+            soften(n, ONES, begin, count, log_weights, joint, ignored, 0)
+            put(n, begin, count, k, joint, *out.values())
+
+    run_slots(run, slots, model.n_jobs)

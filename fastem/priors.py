@@ -1,0 +1,56 @@
+"""The prior of a Gaussian mixture: what the user says of it, and what the data fill in."""
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from fastem.families.gaussian_prior import SHRINKAGE, GaussianPrior, default_prior
+from fastem.starts import Start
+from fastem.validation import check_init, check_number
+
+
+def check_prior(prior: Any) -> None:
+    """None, "default", or a dict of some of the fields of `GaussianPrior`; else `ValueError`."""
+    if prior is None or (isinstance(prior, str) and prior == "default"):
+        return
+    fields = ", ".join(map(repr, GaussianPrior._fields))
+    if not isinstance(prior, Mapping):
+        raise ValueError(
+            f"prior is {prior!r}; None, 'default', or a dict with some of {fields} is wanted: try prior='default'"
+        )
+    if unknown := [name for name in prior if name not in GaussianPrior._fields]:
+        raise ValueError(f"prior has {unknown[0]!r}; choose among {fields}")
+    for name, example in (("shrinkage", 0.01), ("dof", 4)):
+        check_number(f"prior[{name!r}]", prior.get(name, example), Real, 0, example)
+
+
+def prior_for(prior: Any, start: Start, covariance_type: str) -> GaussianPrior:
+    """What `check_prior` passed, with the rest from the sample of a start."""
+    weight, eps = start.sample.sample_weight, start.model.family.eps
+    total = float(weight.sum()) if weight.size else float(len(start.T))
+    found = default_prior(start.scale, total, start.k, covariance_type, eps)
+    if isinstance(prior, str):
+        return found
+    arrays = {
+        name: check_init(f"prior[{name!r}]", prior[name], np.shape(getattr(found, name)), "what the default has")
+        for name in ("mean", "scale")
+        if prior.get(name) is not None
+    }
+    numbers = {name: float(prior[name]) for name in ("shrinkage", "dof") if name in prior}
+    if "scale" in arrays and not (np.linalg.eigvalsh(np.atleast_2d(arrays["scale"])) > 0).all():
+        raise ValueError("prior['scale'] is not positive definite; variances above 0 are wanted: leave it out")
+    return GaussianPrior(**{**found._asdict(), **arrays, **numbers})
+
+
+def known_prior(prior: Any, mean: np.ndarray, scale: Any) -> GaussianPrior:
+    """That of a fit, from what it left: mean and scale may have come from data that are gone."""
+    numbers = {} if isinstance(prior, str) else prior
+    mean = np.asarray(mean, dtype=np.float64)
+    return GaussianPrior(
+        float(numbers.get("shrinkage", SHRINKAGE)),
+        mean,
+        float(numbers.get("dof", len(mean) + 2)),
+        np.asarray(scale, float),
+    )
