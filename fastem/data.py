@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -42,6 +41,11 @@ class Data:
         """Number of rows; of some sources it is known after the first pass only."""
         return self.n if self.rows is None else self.rows.n_rows
 
+    def settle(self) -> None:
+        """The family is made: from now on rows are checked as those of a fitted model, to which no level is added."""
+        if self.rows is not None:
+            self.rows.check.reset = False
+
     def pieces(self) -> Iterator[Chunk]:
         """The rows once, a few at a time."""
         if self.rows is not None:
@@ -70,15 +74,21 @@ class Data:
             first.append(chunk(part.X.copy(), part.sample_weight.copy() if part.sample_weight.size else None))
             if sum(len(other.X) for other in first) >= enough:
                 break
-        settle(rows)
+        self.settle()
         self.waiting = chain(first, batches)
         return first
 
 
-def settle(rows: Any) -> None:
-    """From here on the rows have no categories but those of the rows before."""
-    if rows.check is not None:
-        rows.check = partial(rows.check.func, reset=False)
+@dataclass
+class Check:
+    """What an estimator has against the values of a chunk; the same for all passes over a source."""
+
+    estimator: Any
+    reset: bool
+
+    def __call__(self, X: np.ndarray) -> None:
+        """`RowError` where the family has no density for a value."""
+        self.estimator._check_rows(X, self.reset)
 
 
 @contextmanager
@@ -97,7 +107,7 @@ def opened(
     coding = estimator._coding(X, sample_weight, reset)
     with open_rows(X, sample_weight=sample_weight, on_rows=on_rows, coding=coding) as rows:
         check_columns(estimator, rows.source, reset)
-        rows.check = partial(estimator._check_rows, reset=reset and rows.source.once)
+        rows.check = Check(estimator, reset and rows.source.once)
         rows.missing = getattr(estimator, "missing", None)
         yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
 
@@ -114,7 +124,8 @@ def check_columns(estimator: Any, source: Any, reset: bool) -> None:
     names, n = source.feature_names, source.n_features
     if reset:
         estimator.n_features_in_ = n
-        vars(estimator).pop("feature_names_in_", None)
+        for learned in "feature_names_in_", "categories_":
+            vars(estimator).pop(learned, None)
         if names is not None:
             estimator.feature_names_in_ = np.array(names, dtype=object)
         return

@@ -11,10 +11,9 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem.checkpoint import Checkpoint, fingerprint, without_address
-from fastem.data import Data, in_memory
+from fastem.data import Data
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
-from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
 from fastem.engine.labelled import LabelledMixture
@@ -177,14 +176,6 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
                 self._fit(data, plan, checkpoint, resume, rules)
         return self
 
-    def _held_out(self, X: Any, dtype: np.dtype) -> Chunk:
-        """Rows in memory, checked as those of a fitted model."""
-        if not in_memory(X):
-            raise ValueError("held_out is a source; rows in memory are wanted: give an array or a frame")
-        with self._opened(X) as held:
-            (whole,) = held.chunks
-            return chunk(whole.X.astype(dtype, copy=False))
-
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, then the most probable component of each row; the same labels as ``fit(X, y).predict(X)``."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
@@ -208,6 +199,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
         sample = subsample(head, size, rng)
         data, model = self._model(data, plan)  # now that all rows were seen
+        data.settle()
+        if plan.held_out is not None:
+            self._check_rows(plan.held_out.X, reset=False)
         checkpoint.recognise(sample, None if data.once else saved)
         check_enough_rows(len(sample.X), None, self.n_components)
 
@@ -237,6 +231,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         )
         outcome = fitting.run(1 if data.once or given is not None else self.n_init, saved)
         self._record(outcome, data.dtype, self.init_params if given is None else "given")
+        self.fixed_ = sorted(plan.fixed)
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""

@@ -104,4 +104,4 @@ def given_params(given: Any, params_type: Any, start: Start) -> Any:
     arrays = [check_init(f"params_init[{n!r}]", given[n], np.shape(getattr(wanted, n))) for n in fields]
     components = params_type(*arrays)
     family.prepare(components, np.dtype(float), np.full(start.k, 1.0 / start.k))
-    return components
+    return family.admitted(components, components)

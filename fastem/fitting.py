@@ -102,6 +102,7 @@ class Fitting(NamedTuple):
 
         if batch:
             params = fit_em(self.model, place, data.chunks, monitor, repair, keep, acceleration)
+            params = params if monitor.stop_reason in CUT_SHORT else collapse.settled(params, monitor)
         elif plan.algorithm == "incremental":
             chunks = data.batches(batch_size(self.plan, self.data, self.start.k))
             params = fit_incremental(self.model, place, chunks, monitor, repair, keep)
@@ -132,6 +133,8 @@ class Fitting(NamedTuple):
         plain = {"start": i, "seed": self.seed, "monitor": monitor.state(), "collapse": collapse.record()}
         plain["rng"] = [self.random_state.get_state(), self.rng.bit_generator.state]
         trees = {"params": place.params}
+        if collapse.unparted is not None:
+            trees["unparted"] = collapse.unparted
         if self.plan.algorithm == "batch":
             plain["may_fall"] = place.may_fall()
             trees["before"] = place.before
@@ -158,6 +161,8 @@ class Fitting(NamedTuple):
         self.random_state.set_state(tuple(legacy))
         self.rng.bit_generator.state = state
         params = saved.tree("params", any_params(self.start))
+        if "unparted" in saved.arrays:
+            collapse.unparted = saved.tree("unparted", params)
         if self.plan.algorithm == "batch":
             monitor.restore(saved.plain["monitor"])
             if acceleration is not None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
-from fastem.data import Data, check_columns, in_memory
+from fastem.data import Check, Data, check_columns, in_memory
 from fastem.engine.chunks import chunk
 from fastem.mixed_tables import Table, open_product, positions, told_of
 from fastem.persistence import attributes_of
@@ -59,7 +58,7 @@ class GroupedColumns:
                 return
             with open_product(self._product, X, sample_weight, **options) as rows:
                 self._learn_columns(rows.source, reset)
-                rows.check = partial(self._check_rows, reset=reset)
+                rows.check = Check(self, reset)
                 yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
         except BaseException:
             if weights is not None and self.weights_ is weights:

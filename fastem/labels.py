@@ -57,7 +57,7 @@ def parted(whole: Chunk, labels: np.ndarray) -> tuple[Chunk, dict[int, Chunk]]:
     weight = whole.sample_weight if whole.sample_weight.size else np.ones(len(whole.X))
     known = {
         int(k): chunk(np.ascontiguousarray(whole.X[labels == k]), weight[labels == k])
-        for k in np.unique(labels[labels >= 0])
+        for k in np.unique(labels[(labels >= 0) & (weight > 0)])
     }
     return chunk(whole.X, np.where(labels < 0, weight, 0.0)), known
 

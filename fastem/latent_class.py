@@ -78,6 +78,8 @@ max_time, on_collapse, accelerate
         return Categorical([len(known) for known in self.categories_], self.prior)
 
     def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
+        if not reset and not hasattr(self, "categories_"):
+            return X  # held out from a source that is not read yet, in which categories are numbers
         X, categories = encoded(X, None if reset else self.categories_, sample_weight)
         if reset:
             self.categories_ = categories
@@ -99,7 +101,8 @@ max_time, on_collapse, accelerate
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         names, known = getattr(self, "feature_names_in_", None), getattr(self, "categories_", None)
         if not reset:
-            check_levels(X, names, np.array([len(c) for c in self.categories_]))
+            if known:  # else rows are held out from a source that is not read yet, and looked at when it is
+                check_levels(X, names, np.array([len(c) for c in known]))
             return
         check_levels(X, names)
         most = X.max(axis=0, initial=0).astype(int) + 1

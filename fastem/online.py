@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from fastem.data import settle
+from fastem.data import in_memory
 from fastem.engine import stepwise, tree
-from fastem.engine.chunks import Chunk
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.collapse import Collapse
 from fastem.engine.initialize import subsample
 from fastem.engine.interrupt import interruptible
@@ -60,17 +60,24 @@ class OnlineMixture:
             for batch in data.chunks:
                 with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     self._learn(batch, schedule, interrupted)
-                if data.rows is not None:
-                    settle(data.rows)
+                data.settle()
                 if interrupted():
                     break
         return self
+
+    def _held_out(self: Any, X: Any, dtype: np.dtype) -> Chunk:
+        """Rows in memory, checked as those of a fitted model."""
+        if not in_memory(X):
+            raise ValueError("held_out is a source; rows in memory are wanted: give an array or a frame")
+        with self._opened(X) as held:
+            (whole,) = held.chunks
+            return chunk(whole.X.astype(dtype, copy=False))
 
     def _learn(self: Any, batch: Chunk, schedule: stepwise.Schedule, interrupted: Any) -> None:
         began = time.perf_counter()
         random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-        model = Mixture(self._family(batch.X.dtype), self.n_jobs)
+        model = Mixture(self._known_family(batch.X.dtype), self.n_jobs)
         if not (batch.sample_weight.sum() if batch.sample_weight.size else len(batch.X)):
             return
         sample = subsample([batch], sample_size(self.n_components, batch.X.shape[1]), rng)
@@ -81,8 +88,6 @@ class OnlineMixture:
             given = self._apply_inits(None, start)
             state = stepwise.begin(model, self._start(start, random_state) if given is None else given)
         else:
-            if hasattr(self, "prior_mean_"):
-                model.family.prior_mean = self.prior_mean_  # of the first batch, or of the fit
             state = self._online_state(model, batch)
         collapse = Collapse(self.on_collapse, sample, start.scale, rng)
         after = stepwise.stepwise_step(model, state, batch, schedule, collapse.bind(model))
@@ -102,6 +107,7 @@ class OnlineMixture:
         earlier = self.history_ if hasattr(self, "online_") else np.empty(0, HISTORY)
         before = getattr(self, "diagnostics_", {}) if hasattr(self, "online_") else {}
         self.online_ = tree.to_vector(after)
+        self.__dict__.pop("fixed_", None)  # batches move all parameters
         self._set_params_(stepwise.estimate(model, after), dtype)
         seconds += earlier["seconds"][-1] if len(earlier) else 0.0
         gained, weight = after.log_likelihood - state.log_likelihood, after.weight - state.weight

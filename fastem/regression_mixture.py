@@ -14,7 +14,7 @@ from fastem.labels import start_from
 from fastem.ranges import check_scale
 from fastem.responses import Labelled, opened_with_response
 from fastem.start_lines import starting_lines
-from fastem.starts import Start
+from fastem.starts import Start, spread
 from fastem.validation import check_choice, check_data, check_init, check_seed
 
 
@@ -28,6 +28,8 @@ class RegressionMixture(FamilyMixture):
     coef_: np.ndarray
     intercept_: np.ndarray
     centre_: np.ndarray
+    spread_: np.ndarray
+    """(p + 1, p + 2): mean and covariance of the rows [x, y] that the start was made from."""
 
     # Fitting.
 
@@ -62,12 +64,15 @@ class RegressionMixture(FamilyMixture):
         family.centre = np.asarray(getattr(self, "centre_", np.zeros(0)), float)
         if family.centre.size != getattr(self, "n_features_in_", -1) + 1:
             family.centre = np.zeros(0)  # that of an earlier fit
+        elif hasattr(self, "spread_"):
+            family.scale = spread(self.spread_[:, 0], self.spread_[:, 1:])
         return family
 
     def _check_start(self, start: Start) -> None:
         check_scale(start.sample.X)
         family = start.model.family
         family.scale = start.scale
+        self.spread_ = np.column_stack([start.scale.mean, start.scale.covariance])
         self.centre_ = family.centre = family.centred_at(start.scale.mean)
 
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:

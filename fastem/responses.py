@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.columns import RowError, check_unmasked
-from fastem.data import Data, check_columns, in_memory
+from fastem.data import Check, Data, check_columns, in_memory
 from fastem.domains import check_values
 from fastem.engine.chunks import chunk
 from fastem.ranges import check_weight_range
@@ -40,7 +39,7 @@ def opened_with_response(
                 feature_names=None if names is None else names[:-1],
             )
             check_columns(estimator, features, reset)
-            rows.check = partial(estimator._check_rows, reset=reset)
+            rows.check = Check(estimator, reset)
             yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
         return
     X = check_data(estimator, X, reset=reset)

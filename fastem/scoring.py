@@ -35,6 +35,13 @@ class FittedMixture:
     def _get_params_(self) -> MixtureParams:
         raise NotImplementedError
 
+    def _known_family(self, dtype: Any = np.float64) -> Any:
+        """The family, with what it learned of the data."""
+        family = self._family(dtype)
+        if hasattr(self, "prior_mean_"):
+            family.prior_mean = self.prior_mean_
+        return family
+
     def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
         """X as numbers; `reset` where they are those of a new fit."""
         return X
@@ -56,7 +63,7 @@ class FittedMixture:
     def _rows(self, X: Any, wanted: str, out: Any, column: str) -> Any:
         """What is `wanted` of each row, as an array, or written to `out` chunk by chunk."""
         check_is_fitted(self)
-        model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
+        model, params = Mixture(self._known_family(), self.n_jobs), self._get_params_()
         with self._opened(X) as data:
             if out is None and data.rows is None:
                 return model.rows(params, data.chunks[0], wanted)[wanted]
@@ -102,7 +109,7 @@ class FittedMixture:
     def _totals(self, X: Any, sample_weight: Any, entropy: bool = False) -> Totals:
         """Sums over the rows, in one pass."""
         check_is_fitted(self)
-        model, params = Mixture(self._family(), self.n_jobs), self._get_params_()
+        model, params = Mixture(self._known_family(), self.n_jobs), self._get_params_()
         total = weight = spread = 0.0
         n_rows = 0
         wanted = ("log_prob", "responsibilities") if entropy else ("log_prob",)
@@ -110,15 +117,18 @@ class FittedMixture:
             for piece in data.pieces():
                 found = model.rows(params, piece, *wanted)
                 w = piece.sample_weight if piece.sample_weight.size else np.ones(len(piece.X))
-                total += float(found["log_prob"].astype(np.float64, copy=False) @ w)
+                live = w > 0  # 0 times the -inf of an impossible row is not a number
+                total += float(found["log_prob"][live].astype(np.float64, copy=False) @ w[live])
                 weight, n_rows = weight + float(w.sum()), n_rows + len(w)
                 if entropy:
                     spread += float(entr(found["responsibilities"].astype(np.float64, copy=False)).sum(axis=1) @ w)
         return Totals(total, weight, n_rows, spread)
 
     def _n_parameters(self) -> int:
-        params = self._get_params_()
-        return self._family().n_parameters(params.components) + len(params.weights) - 1
+        params, family, fixed = self._get_params_(), self._family(), getattr(self, "fixed_", ())
+        weights = 0 if "weights" in fixed else len(params.weights) - 1
+        held = family.n_held(params.components, fixed) if set(fixed) - {"weights"} else 0
+        return family.n_parameters(params.components) + weights - held
 
     def bic(self, X, sample_weight=None):
         """Bayesian information criterion, -2 log L + p log n; the lower the better."""

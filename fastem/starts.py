@@ -71,6 +71,11 @@ def scale_of(X: np.ndarray, weight: np.ndarray | None) -> Scale:
     mean = X[0] + w @ (X - X[0])
     y = X - mean
     covariance = (w[:, None] * y).T @ y
+    return spread(mean, covariance)
+
+
+def spread(mean: np.ndarray, covariance: np.ndarray) -> Scale:
+    """With standard deviations that are positive."""
     deviation = np.sqrt(np.diagonal(covariance))
     fallback = np.where(mean != 0, 1e-6 * np.abs(mean), 1.0)
     return Scale(mean, covariance, np.where(deviation > 1e-9 * np.abs(mean), deviation, fallback))

@@ -61,11 +61,12 @@ class Fold:
     def __init__(self, model: Any, params: Any):
         self.model, self.params = model, params
         self._slots: Slots | None = None
+        self._dtypes: dict[np.dtype, np.dtype] = {}
         self._sums: Any = None
 
     def add(self, chunk: Chunk) -> float:
         """Add the statistics of a chunk; returns its log-likelihood."""
-        dtype = chunk.X.dtype
+        dtype = self._computed_in(chunk.X.dtype)
         lanes, most = self._grid(chunk)
         slots = self._slots
         if slots is None or slots.dtype != dtype or slots.most < most:
@@ -85,13 +86,19 @@ class Fold:
         run_slots(run, len(log_likelihood), self.model.n_jobs)
         return float(log_likelihood.sum())
 
+    def _computed_in(self, dtype: np.dtype) -> np.dtype:
+        if dtype not in self._dtypes:
+            self._dtypes[dtype] = self.model.lanes(self.params, dtype)
+        return self._dtypes[dtype]
+
     def _grid(self, chunk: Chunk) -> tuple[int, int]:
         """Lanes of a tile, and number of slots."""
-        return grid(len(chunk.X), chunk.X.shape[1], chunk.X.dtype)
+        return grid(len(chunk.X), chunk.X.shape[1], self._computed_in(chunk.X.dtype))
 
     def _tile(self, chunk: Chunk, lanes: int) -> Any:
         """Scratch of one thread."""
-        return _scratch(self.model.family, chunk.X.dtype, chunk.X.shape[1], len(self.params.weights), lanes)
+        dtype = self._computed_in(chunk.X.dtype)
+        return _scratch(self.model.family, dtype, chunk.X.shape[1], len(self.params.weights), lanes)
 
     def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
         """``loop(first, last, tile)``: the rows of the slots from first up to last."""
@@ -107,7 +114,7 @@ class Fold:
         return self._merged()
 
     def _fresh(self, chunk: Chunk, most: int) -> Slots:
-        d, dtype = chunk.X.shape[1], chunk.X.dtype
+        d, dtype = chunk.X.shape[1], self._computed_in(chunk.X.dtype)
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
         one = sum(a.nbytes for a in tree.leaves(family.zeros(components, 1, prepared[1])))
@@ -125,7 +132,7 @@ class Fold:
 
 def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
     """Fill what is asked of each row: those of `out` that are not empty."""
-    (n, d), dtype = chunk.X.shape, chunk.X.dtype
+    (n, d), dtype = chunk.X.shape, model.lanes(params, chunk.X.dtype)
     lanes, slots = grid(n, d, dtype)
     prepared = model.prepare(params, dtype)
     kernel = from_factory(mixture_rows, model.family.bricks(prepared[1])[0])

@@ -29,7 +29,16 @@ class Collapse:
         self.dropped: list[dict[str, int]] = []
         self.floored: list[int] = []
         self.parted: list[int] = []
+        self.unparted: Any = None
+        """Parameters of a fit that had converged where all components were nearly the same."""
         self._hopeless: bool | None = None
+
+    def settled(self, params: Any, monitor: Any) -> Any:
+        """The end of a fit: `params`, or those from which the components were parted, if that gained nothing."""
+        if self.unparted is None or not monitor.lost_since(self.parted[-1]):
+            return params
+        monitor.back_to(self.parted[-1])
+        return self.unparted
 
     def bind(self, model: Any) -> "Bound":
         """The repair of `fit_em` for one model."""
@@ -105,6 +114,7 @@ class Bound:
         if not alike or policy.parted or self._hopeless():
             return params, False
         policy.parted.append(n_iter)
+        policy.unparted = params
         for k in np.flatnonzero(np.arange(len(weights)) != np.argmax(weights)):
             params = self._moved(params, int(k))
         return params, True

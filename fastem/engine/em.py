@@ -47,7 +47,7 @@ def fit_em(
     that position and a monitor in the same state the fit goes on as if it had never stopped.
 
     A step that lowered the log-likelihood is halved up to ``model.halvings`` times: for M-steps that go uphill, but
-    may go too far.
+    may go too far. Of these the last one is looked at once more where `max_iter` ends the fit.
     """
     params, before, may_fall, plain = begin
     before = params if before is None else before
@@ -91,7 +91,20 @@ def fit_em(
             place = place._replace(may_fall=partial(model.may_fall, params, after, statistics))
         keep(place)
         params, before, may_fall, plain = place
-    return params if plain is None else plain
+    params = params if plain is None else plain
+    if monitor.converged or not getattr(model, "halvings", 0):
+        return params
+    return _verified(model, params, before, chunks, monitor) if monitor.stop_reason == "max_iter" else before
+
+
+def _verified(model: Any, params: Any, before: Any, chunks: Iterable[Chunk], monitor: ConvergenceMonitor) -> Any:
+    """The last step of a fit that did not end by itself, halved until the log-likelihood is no lower than before it."""
+    for _ in range(model.halvings):
+        statistics = model.e_step(params, chunks)
+        if not monitor.fell(model.objective(params, statistics), statistics.weight):
+            return params
+        params = tree.blend(before, params, 0.5)
+    return before
 
 
 def _guess(acceleration: Acceleration, model: Any, params: Any, after: Any, monitor: Any, moved: bool) -> Any:

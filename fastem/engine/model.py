@@ -62,6 +62,12 @@ class Mixture:
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
+    def lanes(self, params: MixtureParams, dtype: np.dtype) -> np.dtype:
+        """What rows of that dtype are computed with in."""
+        double = np.dtype(np.float64)
+        wide = dtype != double and hasattr(self.family, "wide") and self.family.wide(params.components)
+        return double if wide else dtype
+
     def admitted(self, params: MixtureParams, plain: MixtureParams) -> MixtureParams | None:
         """Parameters that were extrapolated, or None where they are none of a mixture.
 
@@ -155,7 +161,7 @@ class Mixture:
 
     def rows(self, params: MixtureParams, chunk: Chunk, *wanted: str) -> dict[str, np.ndarray]:
         """For each row what is `wanted`: "log_prob" (n,), "labels" (n,) int64, "responsibilities" (n, K)."""
-        n, dtype, check = len(chunk.X), chunk.X.dtype, getattr(self.family, "check_log_prob", None)
+        n, dtype, check = len(chunk.X), self.lanes(params, chunk.X.dtype), getattr(self.family, "check_log_prob", None)
         filled = wanted if check is None else {*wanted, "log_prob"}
         sizes = {"log_prob": (n,), "labels": (n,), "responsibilities": (n, len(params.weights))}
         out = {
@@ -167,4 +173,6 @@ class Mixture:
             check(out["log_prob"])
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
-        return {name: out[name] for name in wanted}
+        if "log_prob" in wanted and hasattr(self.family, "impossible"):
+            out["log_prob"][self.family.impossible(chunk.X, params.components, out["log_prob"])] = -np.inf
+        return {name: out[name] if name == "labels" else out[name].astype(chunk.X.dtype, copy=False) for name in wanted}

@@ -103,6 +103,15 @@ class ConvergenceMonitor:
         if self.stop_reason == "converged":
             self.stop_reason = "max_iter" if self.n_iter >= self.rules.max_iter else None
 
+    def lost_since(self, n_iter: int) -> bool:
+        """Whether the log-likelihood is lower than it was in that iteration."""
+        return self.history[-1][0] < self.history[n_iter - 1][0]
+
+    def back_to(self, n_iter: int) -> None:
+        """The fit ends at that iteration, in which it had converged; what came after led to less."""
+        del self.history[n_iter:]
+        self.stop_reason = "converged"
+
     def rises(self, log_likelihood: float, weight: float) -> bool:
         """Whether this log-likelihood is no lower than that of the last iteration, but for rounding."""
         last = self.history[-1][0] / weight if self.history else -np.inf
@@ -134,7 +143,7 @@ class ConvergenceMonitor:
         gain = mean - self._gains_from / weight if self._gains else np.inf
         noise = self.noise * (1 + abs(mean))
         if gain < -noise and -gain - noise > may_fall() / weight:
-            self.stop_reason, self.fall = "converged" if -gain <= self.rules.tol else "decreased", -gain
+            self.stop_reason, self.fall = "decreased", -gain
             return False
         self._gains.append(gain)
         self._gains_from = log_likelihood

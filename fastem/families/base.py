@@ -12,6 +12,9 @@ the K components, and five verbs:
 A family whose M-step may be too long, and lower the log-likelihood, has an attribute ``halvings``: how often `fit_em`
 may go half the way back before it calls that the end.
 
+A family whose components cannot give some rows has a method ``impossible(X, params, log_prob)``: the mask (n,) of the
+rows that none of them can give. `log_prob` is finite there, so that a fit is.
+
 Three more verbs are optional. Online algorithms (`fastem.engine.stepwise`, `fastem.engine.incremental`) ask for them,
 since they keep statistics while the parameters, about which these are summed, move on: ``recentre``,
 ``expected_log_prob`` and ``expected_statistics``.
@@ -26,7 +29,7 @@ Two more are for bricks that need them: ``extra(dtype, d, lanes)`` is scratch th
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -66,6 +69,10 @@ class Plain:
         """The same."""
         return statistics
 
+    def wide(self, params: Any) -> bool:
+        """No."""
+        return False
+
     def admitted(self, params: Any, plain: Any) -> Any:
         """The same but `between`: `prepare` tells whether they have a density."""
         if not self.between:
@@ -73,6 +80,10 @@ class Plain:
         return params._replace(
             **{name: within(getattr(params, name), getattr(plain, name), *ends) for name, ends in self.between.items()}
         )
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """Of a family of one kind of parameters all, if that is held."""
+        return self.n_parameters(params) if set(params._fields) <= set(fixed) else 0  # type: ignore[attr-defined]
 
     def log_prior(self, params: Any) -> float:
         """Nothing."""
@@ -101,6 +112,9 @@ class Family(Protocol):
         log_prob(tile, prepared, out): out[k, b] = log p(x_b | k).
         accumulate(tile, resp, prepared, statistics, s): statistics[s] += sum_b resp[k, b] T(x_b).
         """
+
+    def wide(self, params: Any) -> bool:
+        """Whether float32 rows are to be computed with in float64."""
 
     def zeros(self, params: Any, slots: int, prepared: Any) -> Any:
         """Statistics of zeros with a leading slot axis, padded as the bricks need it."""
@@ -153,6 +167,9 @@ class Family(Protocol):
 
     def n_parameters(self, params: Any) -> int:
         """Free parameters of all components, without the mixture's weights."""
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """How many of those are not free where the parameters of these names are held."""
 
     def sample(self, params: Any, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""

@@ -24,16 +24,20 @@ class Bernoulli(LinearFamily):
 
     between = {"probabilities": (0.0, 1.0)}
 
-    def natural(self, params: BernoulliParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: BernoulliParams) -> tuple[np.ndarray, np.ndarray]:
         """c = sum_j log(1 - p), s = log p - log(1 - p)."""
         (p,) = params
         _check_probabilities(p)
-        no, yes = logs(1 - p, dtype), logs(p, dtype)
+        no, yes = logs(1 - p), logs(p)
         return no.sum(axis=1), yes - no
 
     def expected(self, params: BernoulliParams) -> np.ndarray:
         """The probabilities."""
         return params.probabilities
+
+    def excluded(self, X: np.ndarray, params: BernoulliParams) -> np.ndarray:
+        """Those that have no 1 where the row has it, or no 0."""
+        return super().excluded(X, params) | ((1 - X) @ (params.probabilities == 1).T.astype(float) > 0)
 
     def maximum(self, means: np.ndarray) -> BernoulliParams:
         """The means, within 0 and 1 whatever rounding did."""

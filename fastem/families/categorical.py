@@ -48,7 +48,7 @@ class Categorical(LinearFamily):
         T[np.arange(len(X))[:, None], self.first + X.astype(np.int64)] = 1.0
         return T
 
-    def natural(self, params: CategoricalParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: CategoricalParams) -> tuple[np.ndarray, np.ndarray]:
         """c = 0, s = log p."""
         (p,) = params
         if p.shape[1] != self.levels.sum():
@@ -56,7 +56,7 @@ class Categorical(LinearFamily):
         sums = np.add.reduceat(p, self.first, axis=1)
         if not (p >= 0).all() or not np.allclose(sums, 1.0, atol=1e-4):
             raise ValueError("probabilities are negative, or those of a column do not sum to 1. Start elsewhere")
-        return np.zeros(len(p)), logs(p, dtype)
+        return np.zeros(len(p)), logs(p)
 
     def expected(self, params: CategoricalParams) -> np.ndarray:
         """The probabilities."""
@@ -74,10 +74,10 @@ class Categorical(LinearFamily):
 
     def prepare(self, params: CategoricalParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """The table, a register of components a row."""
-        _, slopes = self.natural(params, dtype)
+        _, slopes = self.natural(params)
         k, m = slopes.shape
         table = np.zeros((m, up_to(16, k)), dtype)
-        table[:, :k] = slopes.T
+        table[:, :k] = self.barred(params, slopes).T
         return CategoricalPrepared(np.zeros(len(self.levels)), table, self.first, np.zeros(k))
 
     def zeros(self, params: CategoricalParams, slots: int, prepared: Any) -> Sums:

@@ -28,7 +28,7 @@ class Exponential(LinearFamily):
 
     between = {"means": (0.0, np.inf)}
 
-    def natural(self, params: ExponentialParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: ExponentialParams) -> tuple[np.ndarray, np.ndarray]:
         """c = -sum_j log m, s = -1 / m."""
         (m,) = params
         if not (m > 0).all():

@@ -90,7 +90,7 @@ class Gamma(LinearFamily):
         """Half as many."""
         return m // 2
 
-    def natural(self, params: GammaParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: GammaParams) -> tuple[np.ndarray, np.ndarray]:
         """c = -sum_j a log s + lgamma(a), s = (-1 / s, a - 1)."""
         a, s = checked(params)
         return -(a * np.log(s) + gammaln(a)).sum(axis=1), np.concatenate([-1.0 / s, a - 1.0], axis=1)
@@ -99,6 +99,14 @@ class Gamma(LinearFamily):
         """a s, and digamma(a) + log s."""
         a, s = params
         return np.concatenate([a * s, psi(a) + np.log(s)], axis=1)
+
+    def never(self, params: GammaParams) -> np.ndarray:
+        """None: logarithms have either sign."""
+        return np.zeros(self.expected(params).shape, bool)
+
+    def wide(self, params: GammaParams) -> bool:
+        """Never: differences are taken about the typical value."""
+        return False
 
     def maximum(self, means: np.ndarray) -> GammaParams:
         """The shapes whose excess is log E x - E log x, up to the largest."""

@@ -1,6 +1,6 @@
 """Gaussian statistics moved, scored and inverted without the rows: what online algorithms ask beside the five verbs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,3 +79,9 @@ class GaussianMoments:
         elif self.covariance_type != "full":
             sum_xx = np.array(np.diagonal(sum_xx, axis1=1, axis2=2))
         return GaussianStatistics(np.array(sum_w, float), np.zeros((k, d)), sum_xx)
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """Those of the means, and of the covariances."""
+        k, d = params.means.shape
+        covariances = covariance.n_parameters(self.covariance_type, k, d)
+        return k * d * ("means" in fixed) + covariances * ("covariances" in fixed)

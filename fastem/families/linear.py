@@ -22,8 +22,20 @@ from fastem.families.base import Plain, Scale
 from fastem.kernels.linear import linear_accumulate, linear_log_prob
 from fastem.kernels.simd import NATIVE_OF
 
-LEAST_LOG = {4: -80.0, 8: -690.0}
-"""Logarithm of the probability or rate 0, by bytes of the float: finite, for 0 times infinity is not a number."""
+LEAST_LOG = -690.0
+"""Logarithm of the probability or rate 0: finite, for 0 times infinity is not a number."""
+
+NEVER = -1e25
+"""The same in kernels, where another component gives the row: it outweighs all else, and sums of it fit in float32."""
+
+UNLIKELY = -600.0
+"""Log-density of a row above which it is not the least logarithm that it has."""
+
+BLOCK = 1 << 12
+"""Rows whose statistics are held at a time."""
+
+WIDE = 128.0
+"""Size of a row's terms, in units of its columns, from which on float32 loses too much of their difference."""
 
 ALIKE = 0.02
 """Divergence to and fro from the heaviest component under which components have not parted yet."""
@@ -45,10 +57,10 @@ class LinearPrepared(NamedTuple):
     components: np.ndarray
 
 
-def logs(x: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
-    """log x, and for 0 the least logarithm of that dtype."""
+def logs(x: np.ndarray) -> np.ndarray:
+    """log x, and for 0 the least logarithm."""
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(x), LEAST_LOG[np.dtype(dtype).itemsize])
+        return np.maximum(np.log(x), LEAST_LOG)
 
 
 def up_to(multiple: int, size: int) -> int:
@@ -57,24 +69,28 @@ def up_to(multiple: int, size: int) -> int:
 
 
 class LinearFamily(Plain):
-    """What such families share."""
+    """What such families share. `prior_mean` (m,) is the mean of T in the data, and empty where that is not known."""
 
     def __init__(self, prior: float = 0.0):
         self.prior, self.prior_mean = float(prior), np.zeros(0)
 
     # What a family says.
 
-    def natural(self, params: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: Any) -> tuple[np.ndarray, np.ndarray]:
         """Params -> c (K,) and s (K, m), finite."""
         raise NotImplementedError
 
     def expected(self, params: Any) -> np.ndarray:
-        """Params -> the mean of T in each component, (K, m)."""
+        """Params -> the mean of T in each component, (K, m), in rows of the data's mean exposure or trials."""
         raise NotImplementedError
 
     def maximum(self, means: np.ndarray) -> Any:
         """Means of T (K, m) -> the Params of greatest likelihood."""
         raise NotImplementedError
+
+    def never(self, params: Any) -> np.ndarray:
+        """Mask (K, m) of the numbers of T that are 0 in every row of the component; elsewhere they are 0 or more."""
+        return np.asarray(self.expected(params) == 0)
 
     # The verbs of the protocol.
 
@@ -84,15 +100,41 @@ class LinearFamily(Plain):
 
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> LinearPrepared:
         """Natural parameters, padded; `ValueError` where they are no numbers."""
-        constant, slopes = self.natural(params, dtype)
+        constant, slopes = self.natural(params)
         if not (np.isfinite(constant).all() and np.isfinite(slopes).all()):
             raise ValueError("parameters give no density: they are negative, or no finite numbers. Start elsewhere")
         k, m = slopes.shape
         padded = np.zeros((up_to(4, k), up_to(max(8, NATIVE_OF[np.dtype(dtype)]), m)), dtype)
-        padded[:k, :m] = slopes
+        padded[:k, :m] = self.barred(params, slopes)
         row = np.zeros((1, up_to(4, k)), dtype)
         row[0, :k] = constant
         return LinearPrepared(np.zeros(self.columns(m)), padded, row, np.zeros(k))
+
+    def barred(self, params: Any, slopes: np.ndarray) -> np.ndarray:
+        """Slopes that leave a row to the components that can give it; where none can, to all in the same measure."""
+        never = self.never(params)
+        return np.where(never & ~never.all(axis=0), NEVER, slopes)
+
+    def excluded(self, X: np.ndarray, params: Any) -> np.ndarray:
+        """Mask (n, K) of the components that cannot give a row."""
+        return np.asarray(self.statistic(X) @ self.never(params).T.astype(float) > 0)
+
+    def impossible(self, X: np.ndarray, params: Any, log_prob: np.ndarray) -> np.ndarray:
+        """Mask (n,) of the rows that no component can give; these are found among those of little probability."""
+        mask, few = np.zeros(len(X), bool), np.flatnonzero(log_prob < UNLIKELY)
+        for first in range(0, len(few), BLOCK):
+            rows = few[first : first + BLOCK]
+            mask[rows] = self.excluded(X[rows], params).all(axis=1)
+        return mask
+
+    def wide(self, params: Any) -> bool:
+        """Whether terms of the log-density are so large that their difference would be float32's rounding."""
+        return bool((self.size(params) > WIDE * self.expected(params).shape[1]).any())
+
+    def size(self, params: Any) -> np.ndarray:
+        """Of the terms of the log-density of a typical row in each component, (K,)."""
+        constant, slopes = self.natural(params)
+        return np.asarray(np.abs(constant) + (np.abs(slopes) * np.abs(self.expected(params))).sum(axis=1))
 
     def columns(self, m: int) -> int:
         """Columns of X, of which the statistic has m numbers."""
@@ -123,14 +165,14 @@ class LinearFamily(Plain):
     def admitted(self, params: Any, plain: Any) -> Any:
         """With probabilities that sum to 1 to the last digit; `ValueError` where they are none."""
         params = self.maximum(self.expected(super().admitted(params, plain)))
-        self.natural(params, np.dtype(float))
+        self.natural(params)
         return params
 
     def log_prior(self, params: Any) -> float:
         """Logarithm of the prior density, but for a constant."""
         if not self.prior:
             return 0.0
-        constant, slopes = self.natural(params, np.dtype(float))
+        constant, slopes = self.natural(params)
         return self.prior * float((constant + slopes @ self.prior_mean).sum())
 
     def penalty(self, params: Any, sum_w: np.ndarray) -> float:
@@ -139,9 +181,7 @@ class LinearFamily(Plain):
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: that of sums of as many terms."""
-        constant, slopes = self.natural(params, np.dtype(float))
-        size = np.abs(constant) + (np.abs(slopes) * np.abs(self.expected(params))).sum(axis=1)
-        return 4 * np.finfo(float).eps * float(weights @ size)
+        return 4 * np.finfo(float).eps * float(weights @ self.size(params))
 
     def recentre(self, statistics: Sums, old: Any, new: Any) -> Sums:
         """The same: they are sums about nothing."""
@@ -149,7 +189,7 @@ class LinearFamily(Plain):
 
     def expected_log_prob(self, statistics: Sums, params: Any) -> float:
         """sum_ik r_ik log p(x_i | k), without h."""
-        constant, slopes = self.natural(params, np.dtype(float))
+        constant, slopes = self.natural(params)
         return float(statistics.sum_w @ constant + (slopes * statistics.sum_x).sum())
 
     def expected_statistics(self, params: Any, sum_w: np.ndarray) -> Sums:
@@ -167,7 +207,7 @@ class LinearFamily(Plain):
 
     def alike(self, params: Any, weights: np.ndarray) -> bool:
         """Whether no component diverges much from the heaviest: (s - s')(E T - E' T), to and fro."""
-        _, slopes = self.natural(params, np.dtype(float))
+        _, slopes = self.natural(params)
         means, heaviest = self.expected(params), int(np.argmax(weights))
         divergence = ((slopes - slopes[heaviest]) * (means - means[heaviest])).sum(axis=1)
         return bool((divergence < ALIKE).all())

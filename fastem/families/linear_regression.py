@@ -88,6 +88,7 @@ class LinearRegression(RegressionFamily):
     def m_step(self, statistics: RegressionStatistics, params: LinearRegressionParams) -> LinearRegressionParams:
         """Least squares, then the variances about the new lines."""
         step, sum_w = self.newton(statistics), np.maximum(statistics.sum_w, np.finfo(float).tiny)
+        self.watch(statistics)
         squares = np.maximum(statistics.sum_xx[:, -1, -1] - step.gain, 0.0)
         variances = squares.sum() / sum_w.sum() if self.share_variance else squares / sum_w
         return LinearRegressionParams(

@@ -13,6 +13,7 @@ Follmann and Lambert (1989), Generalizing logistic regression by nonparametric m
 import numpy as np
 from scipy.special import expit, gammaln
 
+from fastem.families.linear import WIDE
 from fastem.families.regression import RegressionFamily, RegressionParams
 from fastem.kernels import regression as kernels
 
@@ -31,8 +32,12 @@ class LogisticRegression(RegressionFamily):
         return m * expit(eta)
 
     def information(self, params: RegressionParams) -> np.ndarray:
-        """The most of one trial: at the centre it may be next to nothing."""
-        return np.full(len(params.levels), 0.25)
+        """The most of as many trials: at the centre it may be next to nothing."""
+        return np.full(len(params.levels), 0.25 * self.mean_size())
+
+    def wide(self, params: RegressionParams) -> bool:
+        """Where there are many trials, too."""
+        return self.narrow or self.mean_size() * (1.0 + float(np.abs(params.levels).max())) > WIDE
 
     def base(self, X: np.ndarray) -> np.ndarray | None:
         """log C(m, y)."""

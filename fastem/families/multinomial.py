@@ -29,16 +29,16 @@ class Multinomial(LinearFamily):
         super().__init__(prior)
         self.trials = trials
 
-    def natural(self, params: MultinomialParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: MultinomialParams) -> tuple[np.ndarray, np.ndarray]:
         """c = 0, s = log p."""
         (p,) = params
         if not (p >= 0).all() or not np.allclose(p.sum(axis=1), 1.0, atol=1e-4):
             raise ValueError("probabilities are negative, or do not sum to 1 in each component. Start elsewhere")
-        return np.zeros(len(p)), logs(p, dtype)
+        return np.zeros(len(p)), logs(p)
 
     def expected(self, params: MultinomialParams) -> np.ndarray:
-        """Of one trial."""
-        return params.probabilities
+        """The probabilities times the trials."""
+        return params.probabilities * (float(self.prior_mean.sum()) or 1.0)
 
     def maximum(self, means: np.ndarray) -> MultinomialParams:
         """The shares of the kinds; equal ones where there were no trials."""

@@ -95,6 +95,10 @@ class NegativeBinomial(LinearFamily):
         """The means."""
         return params.means
 
+    def wide(self, params: NegativeBinomialParams) -> bool:
+        """Never: small counts are looked up, and the others are taken in float64."""
+        return False
+
     def admitted(self, params: NegativeBinomialParams, plain: NegativeBinomialParams) -> NegativeBinomialParams:
         """Above 0: `prepare` tells the rest."""
         return Plain.admitted(self, params, plain)

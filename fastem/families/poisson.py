@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, xlogy
 
+from fastem.families.base import Plain
 from fastem.families.linear import LinearFamily, logs
 
 
@@ -30,20 +31,28 @@ class Poisson(LinearFamily):
         super().__init__(prior)
         self.exposure = exposure
 
-    def natural(self, params: PoissonParams, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
         """s = log r, and -sum_j r as c, or as the slope of the exposure."""
         (r,) = params
         if not (r >= 0).all():
             raise ValueError(f"rates are as low as {r.min():.3g}; rates are 0 or more. Start elsewhere")
-        slopes, total = logs(r, dtype), -r.sum(axis=1)
+        slopes, total = logs(r), -r.sum(axis=1)
         if self.exposure is None:
             return total, slopes
         return np.zeros(len(r)), np.insert(slopes, self.exposure, total, axis=1)
 
     def expected(self, params: PoissonParams) -> np.ndarray:
-        """The rates, with an exposure of 1."""
-        r = params.rates
-        return r if self.exposure is None else np.insert(r, self.exposure, 1.0, axis=1)
+        """The rates times the exposure."""
+        if self.exposure is None:
+            return params.rates
+        exposure = self.prior_mean[self.exposure] if self.prior_mean.size else 1.0
+        return np.insert(params.rates * exposure, self.exposure, exposure, axis=1)
+
+    def admitted(self, params: PoissonParams, plain: PoissonParams) -> PoissonParams:
+        """The same but below 0; `ValueError` where they are none."""
+        params = Plain.admitted(self, params, plain)
+        self.natural(params)
+        return params
 
     def maximum(self, means: np.ndarray) -> PoissonParams:
         """The means, over that of the exposure."""

@@ -13,6 +13,7 @@ Wang, Puterman, Cockburn and Le (1996), Mixed Poisson regression models with cov
 import numpy as np
 from scipy.special import xlogy
 
+from fastem.families.linear import WIDE
 from fastem.families.poisson import log_factorials
 from fastem.families.regression import RegressionFamily, RegressionParams
 from fastem.kernels import regression as kernels
@@ -32,8 +33,13 @@ class PoissonRegression(RegressionFamily):
         return m * np.exp(np.minimum(eta, kernels.HIGHEST))
 
     def information(self, params: RegressionParams) -> np.ndarray:
-        """The rate at the centre, or 1 if that is more: elsewhere it may be much higher."""
-        return np.exp(np.clip(params.levels, 0.0, kernels.HIGHEST))
+        """The mean at the centre, or 1 if that is more: elsewhere it may be much higher."""
+        return np.maximum(self.mean(params.levels, np.array(self.mean_size())), 1.0)
+
+    def wide(self, params: RegressionParams) -> bool:
+        """Where means are large, too."""
+        largest = max(float(self.information(params).max()), 0.0 if self.scale is None else self.scale.mean[-1])
+        return self.narrow or largest * (1.0 + float(np.abs(params.levels).max())) > WIDE
 
     def base(self, X: np.ndarray) -> np.ndarray:
         """y log m - log y!."""

@@ -87,6 +87,8 @@ class RegressionFamily(Plain):
     def __init__(self, fit_intercept: bool = True, size: int | None = None, eps: float = EPS):
         self.fit_intercept, self.size, self.eps = bool(fit_intercept), size, float(eps)
         self.centre = np.zeros(0)
+        self.narrow = False
+        """Whether features vary so little in a component that sums about one centre must be in float64."""
         self.scale: Scale | None = None
 
     def centred_at(self, mean: np.ndarray) -> np.ndarray:
@@ -118,6 +120,10 @@ class RegressionFamily(Plain):
     def information(self, params: Any) -> np.ndarray:
         """About the Fisher information of eta in a row of each component (K,), for `alike`."""
         raise NotImplementedError
+
+    def mean_size(self) -> float:
+        """Mean of the data's exposures or trials, as far as it is known."""
+        return 1.0 if self.size is None or self.scale is None else float(self.scale.mean[self.size])
 
     # The verbs of the protocol.
 
@@ -172,18 +178,30 @@ class RegressionFamily(Plain):
         gain = (coef * about).sum(axis=1) + sum_x[:, -1] * level
         return Step(coef, level - (coef * mean).sum(axis=1), gain)
 
+    def watch(self, statistics: RegressionStatistics) -> None:
+        """Look whether the sums of the next E-step must be in float64 though the rows are not."""
+        if self.eps > EPS and self.fit_intercept:
+            raw = np.einsum("kjj->kj", statistics.sum_xx)[:, :-1]
+            mean = statistics.sum_x[:, :-1] / np.maximum(statistics.sum_v, np.finfo(float).tiny)[:, None]
+            varied = raw - statistics.sum_x[:, :-1] * mean
+            self.narrow = bool((varied < 64 * self.eps * raw).any())
+
+    def wide(self, params: Any) -> bool:
+        """Where features hardly vary in a component."""
+        return self.narrow
+
     def _solved(self, matrices: np.ndarray, right: np.ndarray, raw: np.ndarray) -> np.ndarray:
         """matrices (K, p, p) into right (K, p), without the directions that hold nothing but rounding of `raw`."""
         p = right.shape[1]
         if not p:
             return np.zeros_like(right)
         diagonal, size = np.einsum("kjj->kj", matrices), np.einsum("kjj->kj", raw)
-        live = diagonal > 64 * self.eps * size
+        live = diagonal > 64 * (EPS if self.narrow else self.eps) * size
         if self.size is not None:
             live[:, self.size] = False
         scale = np.where(live, 1.0 / np.sqrt(np.where(live, diagonal, 1.0)), 0.0)
         values, vectors = np.linalg.eigh(matrices * scale[:, :, None] * scale[:, None, :])
-        kept = values > 16 * p * self.eps
+        kept = values > 16 * p * (EPS if self.narrow else self.eps)
         inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
         along = np.einsum("kji,kj->ki", vectors, right * scale)
         return scale * np.einsum("kij,kj->ki", vectors, inverse * along)
@@ -191,6 +209,7 @@ class RegressionFamily(Plain):
     def m_step(self, statistics: RegressionStatistics, params: Any) -> Any:
         """A Newton step, at most `LONGEST` long."""
         step = self.newton(statistics)
+        self.watch(statistics)
         length = np.sqrt(np.maximum(step.gain, 0.0) / np.maximum(statistics.sum_v, np.finfo(float).tiny))
         share = LONGEST / np.maximum(length, LONGEST)
         return params._replace(

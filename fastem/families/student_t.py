@@ -19,7 +19,7 @@ Lange, Little and Taylor (1989), Robust statistical modeling using the t distrib
 (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -255,6 +255,10 @@ class StudentT(Plain):
         """Those of locations and scale matrices, and the degrees of freedom that are estimated."""
         tails = 0 if self.df is not None else 1 if self.share_df else len(params.tails)
         return self.gaussian.n_parameters(params.gaussian) + tails
+
+    def n_held(self, params: StudentTParams, fixed: Collection[str]) -> int:
+        """Those of the locations, and of the scale matrices."""
+        return self.gaussian.n_held(params.gaussian, ["covariances" if name == "scales" else name for name in fixed])
 
     def sample(self, params: StudentTParams, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""
