@@ -124,8 +124,7 @@ def check_columns(estimator: Any, source: Any, reset: bool) -> None:
     names, n = source.feature_names, source.n_features
     if reset:
         estimator.n_features_in_ = n
-        for learned in "feature_names_in_", "categories_":
-            vars(estimator).pop(learned, None)
+        vars(estimator).pop("feature_names_in_", None)
         if names is not None:
             estimator.feature_names_in_ = np.array(names, dtype=object)
         return

@@ -37,17 +37,7 @@ from fastem.validation import (
 )
 from fastem.verbose import report_ending, reporting, warning_of_ending
 
-FREE = {
-    "tol",
-    "max_iter",
-    "max_time",
-    "random_state",
-    "warm_start",
-    "verbose",
-    "verbose_interval",
-    "n_jobs",
-    "callback",
-}
+FREE = frozenset("tol max_iter max_time random_state warm_start verbose verbose_interval n_jobs callback".split())
 """Parameters that may change between a fit that is broken off and its resumption, or are looked at otherwise."""
 
 

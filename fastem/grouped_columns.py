@@ -99,6 +99,7 @@ class GroupedColumns:
             names = None if source.feature_names is None else source.feature_names[where]
             of_group = SimpleNamespace(name=source.name, n_features=where.stop - where.start, feature_names=names)
             check_columns(mixture, of_group, True)
+            vars(mixture).pop("categories_", None)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         for part, mixture, where in self._cut:

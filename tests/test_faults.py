@@ -53,7 +53,8 @@ def test_a_source_that_changes_between_passes_is_refused() -> None:
 
 def test_a_new_fit_of_a_source_forgets_the_levels_of_the_last(rng: np.random.Generator) -> None:
     model = quietly(fastem.CategoricalMixture(1).fit, np.array([["a"], ["b"], ["c"], ["d"]] * 5))
-    quietly(model.fit, lambda: iter([levels(rng, 50)]))
+    rows = levels(rng, 50)
+    quietly(model.fit, lambda: iter([rows]))
     assert model.categories_ == [[0, 1, 2]] * 2
 
 

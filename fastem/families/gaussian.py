@@ -22,15 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.families import covariance
+from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
-from fastem.families.gaussian_bricks import (
-    diag_accumulate,
-    diag_log_prob,
-    full_accumulate,
-    full_log_prob,
-    tied_accumulate,
-    tied_log_prob,
-)
 from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
 from fastem.kernels import whiten
@@ -95,10 +88,10 @@ class Gaussian(GaussianMoments, Plain):
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate; tied components far apart have those of full ones."""
         if isinstance(prepared, TiedPrepared):
-            return tied_log_prob, tied_accumulate
+            return bricks.tied_log_prob, bricks.tied_accumulate
         if self.covariance_type in ("diag", "spherical"):
-            return diag_log_prob, diag_accumulate
-        return full_log_prob, full_accumulate
+            return bricks.diag_log_prob, bricks.diag_accumulate
+        return bricks.full_log_prob, bricks.full_accumulate
 
     def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Factor the covariances; `ValueError` if one is not positive definite.
