@@ -87,6 +87,7 @@ Columns = Annotated[
 WeightsColumn = Annotated[str | None, Option(help="The column with the weights of the rows.", show_default=False)]
 RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="16 MB")]
 Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.")]
+Missing = Annotated[bool, Option("--missing", help="Entries that are empty or NaN were not observed: fit the others.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
 # Options of `fit`, in the order of its help.
 Components = Annotated[int, Option("--components", "-k", min=1, help="How many components.", show_default=False)]
@@ -127,6 +128,7 @@ def fit(
     weights_column: WeightsColumn = None,
     columns: Columns = None,
     complete: Complete = False,
+    missing: Missing = False,
     rows_per_chunk: RowsPerChunk = None,
     dtype: Precision = None,
     seed: Seed = None,
@@ -161,6 +163,7 @@ def fit(
         "n_jobs": threads,
         "max_time": max_time,
         "on_collapse": on_collapse.value,
+        "missing": "nan" if missing else "error",
     }
     if resume and checkpoint is None:
         raise typer.BadParameter("--resume goes on from a checkpoint: give --checkpoint FILE too")
@@ -168,7 +171,7 @@ def fit(
         raise typer.BadParameter("--batch-size is for --algorithm stepwise or incremental: choose one, or leave it out")
     plan = {"algorithm": algorithm.value, "batch_size": batch_size, "resume": resume}
     number = dtype.value if dtype else None
-    rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights, number)
+    rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights, number, gaps=missing)
     raise typer.Exit(cli_jobs.fit(settings, plan, cli_jobs.FitFiles(rows, out, report, checkpoint), quiet))
 
 

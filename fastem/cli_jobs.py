@@ -99,7 +99,7 @@ def _report(model: Any, settings: Mapping[str, Any], files: FitFiles, n_rows: in
 def predict(model_path: Path, data: DataFiles, out: Path, proba: bool, quiet: bool) -> None:
     """Write labels or probabilities chunk by chunk, so that the result need not fit into memory either."""
     check_outputs({out: (".npy", ".parquet", ".pq")}, [model_path, *data.inputs])
-    X, model = data.read()[0], _mixture(model_path)
+    X, _, model = _read(data, model_path)
     with FitProgress(quiet) as progress, warnings_as_lines(), errors_in_options(data):
         check_columns(model_path, model, data, X)
         model.callback = progress
@@ -111,7 +111,7 @@ def predict(model_path: Path, data: DataFiles, out: Path, proba: bool, quiet: bo
 
 def score(model_path: Path, data: DataFiles, as_json: bool) -> None:
     """Print how well a model explains the rows of a file."""
-    (X, sample_weight), model = data.read(), _mixture(model_path)
+    X, sample_weight, model = _read(data, model_path)
     with FitProgress() as progress, warnings_as_lines(), errors_in_options(data):
         check_columns(model_path, model, data, X)
         model.callback = progress
@@ -139,9 +139,11 @@ _LABELS = {
 }
 
 
-def _mixture(path: Path) -> Any:
+def _read(data: DataFiles, path: Path) -> tuple[Any, np.ndarray | None, Any]:
+    """Rows, their weights, and the mixture of a file; empty fields are rows' gaps where the mixture takes them."""
     model = load(path)
-    return getattr(model, "mixture_", model)  # of an imputer
+    model = getattr(model, "mixture_", model)  # of an imputer
+    return *data._replace(gaps=getattr(model, "missing", None) == "nan").read(), model
 
 
 def check_outputs(outputs: Mapping[Path, tuple[str, ...]], inputs: list[Path]) -> None:

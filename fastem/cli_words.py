@@ -34,6 +34,7 @@ _CHOICES = {
     "fastem.Chunks(source, columns=[...])": "--columns",
     "fastem.Chunks(files, columns=[...])": "--columns",
     "fit(..., checkpoint=)": "--checkpoint",
+    "missing='nan'": "fastem fit --missing",
 }
 # What only a program can do is left out, and the end of a fit that Ctrl-C ended is told in a line of its own.
 _ONLY_IN_PYTHON = re.compile(

@@ -271,5 +271,5 @@ def _advice(field: str) -> str:
     if len(field.split()) > 1 and all(map(_is_number, field.split())):
         return "separate columns by commas, semicolons or tabs"
     if _is_number(field) or field.strip().lower() in _MISSING:
-        return "remove such rows or fill them in"
+        return "remove such rows, fill them in, or take them for missing: fastem fit --missing"
     return "remove the column, or the row, or write a number"

@@ -218,3 +218,20 @@ def test_long_passes_are_told(capfd, monkeypatch):
     with FitProgress(quiet=True) as progress:
         model.set_params(callback=progress, verbose=0).fit(chunks)
     assert capfd.readouterr() == ("", "") and progress.passes.n_rows == 3000
+
+
+def test_entries_that_are_missing(here, run, tmp_path):  # noqa: F811
+    X = data()[:600]
+    X[::3, 1] = np.nan
+    rows = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in X]
+    (tmp_path / "gaps.csv").write_text("length,width\n" + "\n".join(rows) + "\n")
+    model, gaps = tmp_path / "model.npz", tmp_path / "gaps.csv"
+    options = "-k", 2, "--seed", 0, "--out", model
+    assert_one_error(run("fit", gaps, *options), "fastem fit --missing")
+    assert run("fit", gaps, *options, "--missing", "--quiet")[0] == 0
+    assert fastem.load(model).means_ == pytest.approx(
+        fastem.GaussianMixture(2, random_state=0, missing="nan").fit(X).means_
+    )
+    run("predict", model, gaps, "--out", tmp_path / "labels.npy")
+    assert np.load(tmp_path / "labels.npy").shape == (600,)
+    assert json.loads(run("score", model, gaps, "--json")[1])["rows"] == 600

@@ -338,5 +338,7 @@ def test_a_short_read_is_an_error_and_not_a_fit(tmp_path, X):
         def __call__(self, progress):
             raise AssertionError("there is no iteration")
 
-    with pytest.raises(ReadError, match=r"x\.npy, after row \d+ \(chunk .*\): the file is truncated: \d+ bytes|has changed"):
+    with pytest.raises(
+        ReadError, match=r"x\.npy, after row \d+ \(chunk .*\): the file is truncated: \d+ bytes|has changed"
+    ):
         mixture(callback=Cut()).fit(Chunks(path, rows_per_chunk=1000))
