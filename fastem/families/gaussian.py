@@ -151,8 +151,8 @@ class Gaussian(GaussianMoments, Plain):
         sum_xx = statistics.sum_xx.sum(axis=0)
         if self.covariance_type in ("diag", "spherical"):
             return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
-        upper = np.triu(sum_xx[..., :d, :d])
-        sum_xx = upper + np.swapaxes(np.triu(upper, 1), -1, -2)
+        sum_xx = sum_xx[..., :d, :d]
+        sum_xx = np.where(covariance.upper_triangle(d), sum_xx, np.swapaxes(sum_xx, -1, -2))
         if not isinstance(prepared, TiedPrepared):
             tied = self.covariance_type == "tied"
             return GaussianStatistics(sum_w, sum_x, sum_xx[:k].sum(axis=0) if tied else sum_xx[:k])
