@@ -65,7 +65,7 @@ def one_library_thread() -> Iterator[None]:
 
 def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) -> None:
     """``task(first, last)`` over disjoint runs of the slots, on `n_jobs` threads (None or -1: one a core)."""
-    threads = min(slots, cores() if n_jobs in (None, -1) else int(n_jobs or 1))
+    threads = 1 if slots == 1 else min(slots, cores() if n_jobs in (None, -1) else int(n_jobs or 1))
     if threads == 1:
         task(0, slots)
         return

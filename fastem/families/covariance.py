@@ -1,5 +1,7 @@
 """Covariance matrices in scikit-learn's four shapes: full (K, d, d), tied (d, d), diag (K, d), spherical (K,)."""
 
+import functools
+
 import numpy as np
 
 PINNED = 2.0
@@ -49,7 +51,13 @@ def precisions_cholesky(covariances: np.ndarray, covariance_type: str) -> np.nda
         _reject(np.flatnonzero([not _is_definite(m) for m in matrices]))
         lower = np.stack([np.linalg.cholesky(m) for m in matrices])
     inverse = np.linalg.solve(lower, np.broadcast_to(np.eye(d), lower.shape))
-    return np.swapaxes(np.tril(inverse), 1, 2).reshape(covariances.shape)
+    return np.swapaxes(np.where(upper_triangle(d).T, inverse, 0.0), 1, 2).reshape(covariances.shape)
+
+
+@functools.cache
+def upper_triangle(d: int) -> np.ndarray:
+    """Mask (d, d) of a matrix on and above its diagonal."""
+    return np.triu(np.ones((d, d), bool))
 
 
 def _is_definite(matrix: np.ndarray) -> bool:

@@ -98,12 +98,15 @@ class Gaussian(GaussianMoments, Plain):
 
         The shift is the mean of the heaviest component, which a far outlier does not move.
         """
+        return self._prepared(params, dtype, weights, self.precisions_cholesky(params))
+
+    def _prepared(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray, scales: np.ndarray) -> Any:
+        """`prepare`, with the factors of the covariances."""
         k, d = params.means.shape
         padded = _padded(d, dtype)
         shift = params.means[np.argmax(weights)]
         means = np.zeros((k, padded), dtype)
         means[:, :d] = centred = params.means - shift
-        scales = self.precisions_cholesky(params)
         if self.covariance_type in ("full", "tied"):
             lower = np.swapaxes(scales.reshape(-1, d, d), 1, 2)
             log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
@@ -141,8 +144,8 @@ class Gaussian(GaussianMoments, Plain):
         sum_xx = statistics.sum_xx.sum(axis=0)
         if self.covariance_type in ("diag", "spherical"):
             return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
-        upper = np.triu(sum_xx[..., :d, :d])
-        sum_xx = upper + np.swapaxes(np.triu(upper, 1), -1, -2)
+        sum_xx = sum_xx[..., :d, :d]
+        sum_xx = np.where(covariance.upper_triangle(d), sum_xx, np.swapaxes(sum_xx, -1, -2))
         if not isinstance(prepared, TiedPrepared):
             tied = self.covariance_type == "tied"
             return GaussianStatistics(sum_w, sum_x, sum_xx[:k].sum(axis=0) if tied else sum_xx[:k])

@@ -31,8 +31,9 @@ from fastem.families.gaussian_bricks import (
     full_accumulate_of,
     full_log_prob_of,
 )
-from fastem.kernels import holes
+from fastem.kernels import holes, holes_across
 from fastem.kernels.jit import brick
+from fastem.kernels.simd import native
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
@@ -40,7 +41,7 @@ INFLATED = 1e4
 """Variance of a column over its conditional variance given the others, beyond which regressions come from S: those from
 S^-1 lose as many digits, also where it is the holes that nearly depend on each other."""
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16
 """Numbers looked at at a time."""
 
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -69,50 +70,75 @@ class MissingPrepared(NamedTuple):
 @brick
 def missing_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k) of what there is of x_b."""
-    runs, level, d = tile.extra.runs, tile.extra.level, prepared.shift.size
+    extra, d = tile.extra, prepared.shift.size
+    across = extra.across
     holes.find_holes(tile, d)
     for k in range(prepared.constant.shape[1]):
-        for r in range(tile.extra.size[0]):
-            m = runs[2, r]
+        for r in range(extra.size[0]):
+            if across.count[extra.runs[0, r]] > 0 and not prepared.inflated[k]:
+                continue
+            m = extra.runs[2, r]
             by_covariance = prepared.inflated[k] or 2 * m > d
-            log_det = holes.regress(tile.extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
+            log_det = holes.regress(extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
             holes.fill(tile, r, prepared.means, k, d)
             if by_covariance:
-                level[0, r] = -prepared.constant[0, k] - 0.5 * (log_det + (d - m) * LOG_TWO_PI)
+                holes.put_level(extra, r, -prepared.constant[0, k] - 0.5 * (log_det + (d - m) * LOG_TWO_PI))
             else:
-                level[0, r] = 0.5 * (m * LOG_TWO_PI - log_det)
+                holes.put_level(extra, r, 0.5 * (m * LOG_TWO_PI - log_det))
+        if prepared.inflated[k] or extra.size[1] == 0:
+            lanes = 0
+        else:
+            lanes = across.count.size
+            holes_across.centre_across(tile, prepared.means, k, d)
+        for b in range(0, lanes, native(across.factor)):
+            n = holes_across.most_holes(across, b)
+            if n > 0:
+                holes_across.fill_across(tile, prepared.precisions, prepared.means, k, b, n, d)
+                holes_across.put_level(across, extra.level, b)
         full_log_prob_of(tile, prepared, k, out)
-        holes.add_level(tile.extra, k, out)
+        holes.add_level(extra, k, out)
 
 
 @brick
 def missing_accumulate(tile, resp, prepared, statistics, s):
     """The moments about the means of the tile with its holes filled, and the covariances of what was filled in."""
-    runs, d = tile.extra.runs, prepared.shift.size
+    extra, d = tile.extra, prepared.shift.size
+    across = extra.across
     for k in range(prepared.constant.shape[1]):
-        for r in range(tile.extra.size[0]):
-            weight = holes.weight_of(tile.extra, r, resp, k)
+        for r in range(extra.size[0]):
+            if across.count[extra.runs[0, r]] > 0 and not prepared.inflated[k]:
+                continue
+            weight = holes.weight_of(extra, r, resp, k)
             if weight <= tile.least[0]:
                 continue
-            by_covariance = prepared.inflated[k] or 2 * runs[2, r] > d
-            holes.regress(tile.extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
+            by_covariance = prepared.inflated[k] or 2 * extra.runs[2, r] > d
+            holes.regress(extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
             holes.fill(tile, r, prepared.means, k, d)
-            holes.add_within(tile.extra, r, weight, statistics.sum_xx[s, k])
+            holes.add_within(extra, r, weight, statistics.sum_xx[s, k])
+        if prepared.inflated[k] or extra.size[1] == 0:
+            lanes = 0
+        else:
+            lanes = across.count.size
+            holes_across.centre_across(tile, prepared.means, k, d)
+        for b in range(0, lanes, native(across.factor)):
+            n = holes_across.most_holes(across, b)
+            if n > 0:
+                holes_across.fill_across(tile, prepared.precisions, prepared.means, k, b, n, d)
+                holes_across.add_within_across(tile, resp, k, b, n, statistics.sum_xx[s, k])
         full_accumulate_of(tile, resp, prepared, statistics, s, k)
 
 
 @brick
 def missing_diag_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k) of what there is of x_b: a hole at the mean adds nothing but its `level`."""
-    runs, index, level, d = tile.extra.runs, tile.extra.index, tile.extra.level, prepared.shift.size
+    runs, index, d = tile.extra.runs, tile.extra.index, prepared.shift.size
     holes.find_holes(tile, d)
     for k in range(prepared.constant.shape[1]):
         for r in range(tile.extra.size[0]):
-            level[0, r] = 0.0
+            level = 0.0
             for i in range(runs[2, r]):
-                level[0, r] += prepared.precisions[k, index[r, i]]
-            if runs[2, r] == d:
-                level[0, r] = -prepared.constant[0, k]
+                level += prepared.precisions[k, index[r, i]]
+            holes.put_level(tile.extra, r, level if runs[2, r] < d else -prepared.constant[0, k])
         holes.fill_means(tile, prepared.means, k, d)
         diag_log_prob_of(tile, prepared, k, out)
         holes.add_level(tile.extra, k, out)
@@ -142,18 +168,24 @@ class GaussianMissing(Gaussian):
         return holes.make_holes(dtype, d, lanes)
 
     def order(self, X: np.ndarray) -> np.ndarray:
-        """Rows with the same holes one after the other, the complete ones first; empty where all rows are.
+        """Rows with the same holes one after the other, those with the most first; empty where all are complete.
 
-        Sorted by 16 bits of a sum over the holes, in time linear in n: it brings rows together, and does not have to
-        tell all of them apart.
+        Rows with as many holes are sorted by 16 bits of a sum over the holes, in time linear in n: it brings rows
+        together, and does not have to tell all of them apart.
         """
-        weights = np.random.default_rng(0).integers(1 << 40, size=X.shape[1]).astype(np.float64)  # sums are exact
-        keys = np.empty(len(X), np.uint16)
+        weights = np.ones((X.shape[1], 2))
+        weights[:, 1] = np.random.default_rng(0).integers(1 << 40, size=X.shape[1])  # sums are exact
+        keys = np.empty((2, len(X)), np.uint16)
         size = max(1, BLOCK // X.shape[1])
         for first in range(0, len(X), size):
-            sums = np.isnan(X[first : first + size]).astype(np.float64) @ weights
-            keys[first : first + size] = (sums.astype(np.uint64) * SPREAD) >> np.uint64(48)
-        return np.argsort(keys, kind="stable") if keys.any() else np.zeros(0, np.int64)
+            part = keys[:, first : first + size]
+            count, sums = (np.isnan(X[first : first + size]).astype(np.float64) @ weights).T
+            part[0] = np.maximum(np.iinfo(np.uint16).max - count, 0)
+            part[1] = (sums.astype(np.uint64) * SPREAD) >> np.uint64(48)
+        if not keys[1].any():
+            return np.zeros(0, np.int64)
+        order = np.argsort(keys[1], kind="stable")
+        return order[np.argsort(keys[0][order], kind="stable")]
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
@@ -163,14 +195,15 @@ class GaussianMissing(Gaussian):
 
     def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> MissingPrepared:
         """The Gaussian's, with precisions and covariances."""
-        shift, means, scales, constant = super().prepare(params, dtype, weights)
+        factors = self.precisions_cholesky(params)
+        shift, means, scales, constant = self._prepared(params, dtype, weights, factors)
         k, d = params.means.shape
         if self.covariance_type in ("diag", "spherical"):
             variances = np.broadcast_to(params.covariances.reshape(k, -1), (k, d)).copy()
             levels = 0.5 * (np.log(variances) + LOG_TWO_PI)
             return MissingPrepared(shift, means, scales, constant, levels, variances, np.zeros(k, bool))
         matrices = covariance.expand(params.covariances, self.covariance_type, k, d)
-        factors = self._factors(params)
+        factors = covariance.expand(factors, self.covariance_type, k, d)
         precisions = factors @ np.swapaxes(factors, 1, 2)
         inflation = np.diagonal(matrices, axis1=1, axis2=2) * np.diagonal(precisions, axis1=1, axis2=2)
         inflated = inflation.max(axis=1) > INFLATED

@@ -10,19 +10,21 @@ from math import log
 
 import numpy as np
 
+from fastem.kernels.holes_across import FAR, WIDEST, make_across
 from fastem.kernels.jit import brick, inlined
-from fastem.kernels.mixture import SMALL
+from fastem.kernels.mixture import SMALL, put
 from fastem.kernels.simd import NATIVE_OF, add_to, fma, like, load_native, native, splat_native, store, total
 
-Holes = namedtuple("Holes", "runs index size count level units coefficients narrow deviation line mask")
+Holes = namedtuple("Holes", "runs index size count level units coefficients narrow deviation line mask across")
 Holes.__doc__ = """Scratch of one slot.
 
-runs (3, B): first lane of each run, the lane past its last, and its number m of holes; size (1,): how many runs.
-index (B, d + 1): for each run the columns of its holes, then the others, both in order. count (B,): holes of a lane.
-level (1, B): what each run adds to log p. units (d, d): the identity. coefficients (d, d), float64: row i is of hole i,
-in the columns that are there the coefficients with a minus sign, in those of the holes their conditional covariances;
-narrow (d, d) is the same in the dtype of the tile. deviation (1, d) and line (1, B) are for one row and for one column,
-and mask (1, d), float64, is for the columns of a run. All are padded.
+runs (3, B): first lane of each run, the lane past its last, and its number m of holes; size (2,): how many runs, and
+how many lanes `across` has. index (B, d + 1): for each run the columns of its holes, then the others, both in order.
+count (B,): holes of a lane. level (1, B): what is missing in each lane adds to log p. units (d, d): the identity.
+coefficients (d, d), float64: row i is of hole i, in the columns that are there the coefficients with a minus sign, in
+those of the holes their conditional covariances; narrow (d, d) is the same in the dtype of the tile. deviation (1, d)
+and line (1, B) are for one row and for one column, and mask (1, d), float64, is for the columns of a run. All are
+padded. across is for rows that are taken a register at a time.
 """
 
 
@@ -33,7 +35,7 @@ def make_holes(dtype: np.dtype, d: int, lanes: int) -> Holes:
     return Holes(
         np.zeros((3, lanes), np.int64),
         np.zeros((lanes, d + 1), np.int64),
-        np.zeros(1, np.int64),
+        np.zeros(2, np.int64),
         np.zeros(lanes, np.int64),
         np.zeros((1, lanes)),
         np.eye(d, wide),
@@ -42,6 +44,7 @@ def make_holes(dtype: np.dtype, d: int, lanes: int) -> Holes:
         np.zeros((1, wide), dtype),
         np.zeros((1, lanes + 16), dtype),
         np.zeros((1, wide)),
+        make_across(d, lanes),
     )
 
 
@@ -49,10 +52,6 @@ def padded(d: int, dtype: np.dtype) -> int:
     """d up to whole registers of that dtype and of float64."""
     width = max(8, NATIVE_OF[np.dtype(dtype)])
     return -(-d // width) * width
-
-
-FAR = 1e-100
-"""Product of pivots below which, or above one over which, its logarithm is taken; a further factor may be as far."""
 
 
 @brick
@@ -85,6 +84,31 @@ def find_holes(tile, d):
         for i in range(m):
             put(tile, index[n - 1, i], b, d, 0.0)
     tile.extra.size[0] = n
+    _part(tile, d)
+
+
+@inlined
+def _part(tile, d):
+    """Which lanes are filled a register at a time: those of short runs, unless little is there."""
+    runs, index, across = tile.extra.runs, tile.extra.index, tile.extra.across
+    for b in range(across.count.size):
+        across.count[b] = 0
+    lanes = 0
+    for r in range(tile.extra.size[0]):
+        m = runs[2, r]
+        if runs[1, r] - runs[0, r] < native(tile.columns) and 4 * m <= 3 * d <= 3 * WIDEST:
+            lanes += runs[1, r] - runs[0, r]
+            for b in range(runs[0, r], runs[1, r]):
+                across.count[b] = m
+                for i in range(m):
+                    across.index[i, b] = index[r, i]
+    tile.extra.size[1] = lanes
+    if lanes > 0:
+        for i in range(d):
+            for b in range(across.count.size):
+                there = i < across.count[b]
+                across.index[i, b] = across.index[i, b] if there else 0
+                across.mask[i, b] = 1.0 if there else 0.0
 
 
 @inlined
@@ -94,14 +118,6 @@ def _all_missing(columns, b, index, r, m):
         if x == x:
             return False
     return True
-
-
-@inlined
-def put(tile, j, b, d, x):
-    """Column j of lane b becomes x, in both layouts."""
-    tile.columns[j, b] = x
-    if d > SMALL:
-        tile.rows[b, j] = x
 
 
 @inlined
@@ -230,10 +246,17 @@ def fill_means(tile, means, k, d):
 
 @brick
 def add_level(holes, k, out):
-    """out[k, b] += the level of the run of lane b."""
-    for r in range(holes.size[0]):
-        for b in range(holes.runs[0, r], holes.runs[1, r]):
-            out[k, b] += holes.level[0, r]
+    """out[k, b] += the level of lane b, where there are holes."""
+    for b in range(holes.count.size):
+        if holes.count[b] > 0:
+            out[k, b] += holes.level[0, b]
+
+
+@inlined
+def put_level(holes, r, level):
+    """The level of all lanes of run r."""
+    for b in range(holes.runs[0, r], holes.runs[1, r]):
+        holes.level[0, b] = level
 
 
 @brick

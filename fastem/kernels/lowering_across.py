@@ -6,7 +6,7 @@ from numba import types
 from numba.extending import lower_builtin, type_callable
 
 from fastem.kernels.lowering import Vector, is_matrix, pointer_to, splat_of, vector_of
-from fastem.kernels.simd import NATIVE_OF, add_totals, count_greater, total, transpose
+from fastem.kernels.simd import NATIVE_OF, add_at, add_totals, count_greater, gather, total, transpose
 
 
 @type_callable(transpose)
@@ -41,6 +41,45 @@ def _lower_transpose(context, builder, sig, args):
         step //= 2
     for v, row in enumerate(rows):
         builder.store(row, pointer(out, args[3], j, v, i), align=size)
+    return context.get_dummy_value()
+
+
+@type_callable(gather)
+def _type_gather(context):
+    def typer(a, first, index, i, j, b):
+        integers = isinstance(index, types.Array) and index.ndim == 2 and index.layout == "C"
+        return vector_of(a.dtype, 1) if is_matrix(a) and integers and index.dtype == types.intp else None
+
+    return typer
+
+
+@lower_builtin(gather, types.Array, types.Integer, types.Array, types.Integer, types.Integer, types.Integer)
+def _lower_gather(context, builder, sig, args):
+    """One load a lane: the processors that gather by themselves are no faster at it, and some are much slower."""
+    a, first_type, index, i_type, j_type, b_type = sig.args
+    intp, vector = types.intp, sig.return_type
+    first, b = context.cast(builder, args[1], first_type, intp), context.cast(builder, args[5], b_type, intp)
+    value = ir.Constant(context.get_value_type(vector), ir.Undefined)
+    for lane in range(vector.width):
+        at = builder.add(b, context.get_constant(intp, lane))
+        row, column = (
+            builder.load(pointer_to(context, builder, (index, t, intp), (args[2], args[v], at)))
+            for v, t in ((3, i_type), (4, j_type))
+        )
+        entry = pointer_to(context, builder, (a, intp, intp), (args[0], builder.add(first, row), column))
+        value = builder.insert_element(value, builder.load(entry), ir.Constant(ir.IntType(32), lane))
+    return value
+
+
+@type_callable(add_at)
+def _type_add_at(context):
+    return lambda a, i, j, x: types.void if is_matrix(a) and x == a.dtype else None
+
+
+@lower_builtin(add_at, types.Array, types.Integer, types.Integer, types.Float)
+def _lower_add_at(context, builder, sig, args):
+    pointer = pointer_to(context, builder, sig.args, args)
+    builder.store(builder.fadd(builder.load(pointer), args[3]), pointer)
     return context.get_dummy_value()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastem.kernels.jit import brick, compiled, stamp
+from fastem.kernels.jit import brick, compiled, inlined, stamp
 from fastem.kernels.simd import (
     NATIVE_OF,
     fma,
@@ -127,6 +127,14 @@ def load_rows(X, first, count, shift, tile):
     for b in range(0, lanes, native(rows)):
         for j in range(0, d, native(rows)):
             transpose(rows, b, j, columns)
+
+
+@inlined
+def put(tile, j, b, d, x):
+    """Column j of lane b becomes x, in both layouts."""
+    tile.columns[j, b] = x
+    if d > SMALL:
+        tile.rows[b, j] = x
 
 
 @brick

@@ -93,6 +93,17 @@ def transpose(a, i, j, out):
     out[j : j + w, i : i + w] = a[i : i + w, j : j + w].T
 
 
+def gather(a, first, index, i, j, b):
+    """One register: a[first + index[i, l], index[j, l]] of the lanes l from b on; `index` holds integers."""
+    lanes = slice(b, b + native(a))
+    return a[first + index[i, lanes], index[j, lanes]]
+
+
+def add_at(a, i, j, x):
+    """a[i, j] += the number x; as loads and stores it knows no bounds, nor indices from the end."""
+    a[i, j] += x
+
+
 def fma(a, b, c):
     """a * b + c, rounded once (the twin rounds twice)."""
     return a * b + c

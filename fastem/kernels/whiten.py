@@ -1,5 +1,7 @@
 """Triangular whitening, register-blocked: |P (x - mean)|^2 for a group of lanes at a time."""
 
+import functools
+
 import numpy as np
 
 from fastem.kernels.jit import brick
@@ -19,12 +21,18 @@ def pack(triangles: np.ndarray) -> np.ndarray:
     padded = -(-d // ROWS) * ROWS
     square = np.zeros((k, padded, padded), triangles.dtype)
     square[:, :d, :d] = triangles
-    inside = np.tril_indices(ROWS)
+    return np.take(square.reshape(k, -1), _stream(padded), axis=1)
+
+
+@functools.cache
+def _stream(padded: int) -> np.ndarray:
+    """Where in a square of that size the numbers of the stream are."""
+    place, inside = np.arange(padded**2).reshape(padded, padded), np.tril_indices(ROWS)
     parts = []
     for i in range(0, padded, ROWS):
-        parts.append(square[:, i : i + ROWS, :i].swapaxes(1, 2).reshape(k, -1))
-        parts.append(square[:, i : i + ROWS, i : i + ROWS][:, inside[0], inside[1]])
-    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+        parts.append(place[i : i + ROWS, :i].T.ravel())
+        parts.append(place[i : i + ROWS, i : i + ROWS][inside])
+    return np.concatenate(parts)
 
 
 @brick
