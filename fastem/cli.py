@@ -221,8 +221,8 @@ def impute(
     data: Data,
     out: Annotated[Path, Option("--out", "-o", help="What to write (.npy, .csv or .parquet).", show_default=False)],
     model: Annotated[Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False)] = None,
-    components: Annotated[int, Option("--components", "-k", min=1, help="How many components.")] = 1,
-    covariance: Shape = Covariance.full,
+    components: Annotated[int | None, Option("--components", "-k", min=1, help="Number.", show_default="1")] = None,
+    covariance: Annotated[Covariance | None, Option(help="Shape of the covariances.", show_default="full")] = None,
     draw: Annotated[bool, Option("--draw", help="Write a random draw, not the expectation.")] = False,
     save: Annotated[Path | None, Option(help="Where to write what was fitted (.npz).", show_default=False)] = None,
     weights: Weights = None,
@@ -241,9 +241,11 @@ def impute(
     from fastem import cli_impute
     from fastem.cli_data import DataFiles
 
+    if model and (components or covariance or save):
+        raise typer.BadParameter("--model fits none: leave out --components, --covariance and --save, or --model")
     settings = {
-        "n_components": components,
-        "covariance_type": covariance.value,
+        "n_components": components or 1,
+        "covariance_type": (covariance or Covariance.full).value,
         "tol": tol,
         "reg_covar": reg_covar,
         "max_iter": max_iter,

@@ -142,7 +142,8 @@ _LABELS = {
 def _read(data: DataFiles, path: Path) -> tuple[Any, np.ndarray | None, Any]:
     """Rows, their weights, and the mixture of a file; empty fields are rows' gaps where the mixture takes them."""
     model = load(path)
-    model = getattr(model, "mixture_", model)  # of an imputer
+    if hasattr(model, "mixture_"):  # of an imputer
+        model = model.mixture_.set_params(missing="nan")
     return *data._replace(gaps=getattr(model, "missing", None) == "nan").read(), model
 
 

@@ -152,6 +152,8 @@ class Conditioning:
         """A fitted mixture of these columns."""
         arguments = self.get_params(deep=False)
         inits = dict.fromkeys(("weights_init", "means_init", "precisions_init", "callback"))
+        if isinstance(self.prior, dict):
+            inits["prior"] = {name: _cut(value, columns) for name, value in self.prior.items()}
         other = type(self)(**arguments | inits | {"n_components": len(weights)})
         other.n_features_in_ = len(columns)
         if hasattr(self, "feature_names_in_"):
@@ -162,6 +164,12 @@ class Conditioning:
         other.lower_bound_, other.lower_bounds_, other.history_ = np.nan, [], self.history_[:0]
         other.diagnostics_ = {"start": "columns of a fitted mixture", "restarted": [], "dropped": [], "floored": []}
         return other
+
+
+def _cut(value: Any, columns: np.ndarray) -> Any:
+    """Of a number of the prior's, or an array over the columns, what these columns have."""
+    array = np.asarray(value)
+    return array[np.ix_(*[columns] * array.ndim)] if array.ndim else value
 
 
 def column_numbers(estimator: Any, parameter: str, columns: Any) -> np.ndarray:

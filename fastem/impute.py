@@ -14,7 +14,7 @@ from fastem.families.gaussian_conditional import Completion
 from fastem.incomplete import completion_of, fit_scaled, refitted
 from fastem.mixture import GaussianMixture
 from fastem.scoring import generator
-from fastem.sources import open_output
+from fastem.sources import check_another_file, open_output
 from fastem.validation import check_choice, check_number
 
 SHARED = (
@@ -191,7 +191,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Each draw is from a mixture of its own, fitted to X with its rows resampled, which adds the uncertainty of
             the parameters; else all are from `mixture_`.
         sample_weight : array-like (n,), optional
-            Weights of the rows, for `bootstrap`.
+            Weights of the rows, for `bootstrap`: rows are drawn alike, and keep their weights.
 
         Returns
         -------
@@ -268,6 +268,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             blocks = (self._block(piece.X, complete, indicator) for piece in data.pieces())
             if out is None:
                 return np.concatenate(list(blocks))
+            check_another_file(X, out)
             names = self.get_feature_names_out(names)[: None if indicator else data.n_features]
             with open_output(out, data.n_rows, len(names), data.dtype, list(names)) as output:
                 for block in blocks:

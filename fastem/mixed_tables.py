@@ -51,7 +51,8 @@ def told_of(columns: Sequence[Column]) -> Iterator[None]:
         def name(match: re.Match) -> str:
             return f"column {columns[int(match[1])]!r}" if int(match[1]) < len(columns) else match[0]
 
-        return re.sub(r"\bcolumn (\d+)", name, str(error))
+        text = str(error).replace("; or fit what there is of each row: missing='nan'", "")
+        return re.sub(r"\bcolumn (\d+)", name, text)
 
     try:
         yield

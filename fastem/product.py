@@ -132,6 +132,11 @@ def _estimator(key: Any, family: Any) -> MixtureEstimator:
             f"product has {family!r} for {key!r}; a family is wanted{close}: one of "
             f"{', '.join(map(repr, FAMILIES))}, or an estimator of one of these, such as fastem.PoissonMixture(prior=1)"
         )
+    if getattr(family, "missing", "error") != "error":
+        raise ValueError(
+            f"product has {family!r} for {key!r}, with missing={family.missing!r}; a product takes complete rows: fill "
+            "the gaps first, e.g. with fastem.GaussianImputer, or leave such rows out"
+        )
     for name, parameter in signature(type(family)).parameters.items():
         if name not in SETTINGS and repr(getattr(family, name)) != repr(parameter.default):
             raise ValueError(

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.data import opened
 from fastem.engine.model import Mixture, MixtureParams
-from fastem.sources import open_output
+from fastem.sources import check_another_file, open_output
 from fastem.validation import check_number, check_seed
 
 
@@ -70,6 +70,7 @@ class FittedMixture:
             blocks = (model.rows(params, piece, wanted)[wanted] for piece in data.pieces())
             if out is None:
                 return np.concatenate(list(blocks))
+            check_another_file(X, out)
             width = len(params.weights) if wanted == "responsibilities" else None
             dtype = np.int64 if wanted == "labels" else data.dtype
             with open_output(out, data.n_rows, width, dtype, column) as output:

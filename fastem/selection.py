@@ -121,7 +121,8 @@ def select(
     (3, 'tied')
     """
     check_choice("criterion", criterion, CRITERIA)
-    sizes = sorted({int(k) for k in np.atleast_1d(np.array(n_components))})
+    given = np.atleast_1d(np.array(n_components))
+    sizes = sorted({int(k) for k in given}) if given.dtype.kind in "iu" else []
     if not sizes or sizes[0] < 1:
         raise ValueError(f"n_components is {n_components!r}; numbers of at least 1 are wanted: try range(1, 10)")
     make = _maker(estimator, random_state)

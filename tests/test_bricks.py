@@ -292,3 +292,33 @@ def test_bricks_are_compiled_once_and_do_not_spoil_the_cache_of_others(X: np.nda
         model.fit(X)
     command = [sys.executable, "-c", ANOTHER_PROCESS, str(Path(__file__).parent)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "compiled"
+
+
+@fastem.brick
+def beyond(tile: Any, params: Any, out: Any) -> None:
+    for b in range(out.shape[1]):
+        out[0, b] = tile.columns[params.rates.shape[1], b]
+
+
+@fastem.brick
+def too_many(tile: Any, params: Any, out: Any) -> None:
+    for b in range(out.shape[1]):
+        out[params.rates.shape[0], b] = 0.0
+
+
+@fastem.brick
+def uncounted(tile: Any, resp: Any, params: Any, sums: Any, s: int) -> None:
+    sums.sum_x[s, :, :] += 1.0
+
+
+@pytest.mark.parametrize(
+    ("brick", "message"),
+    [
+        ({"log_prob": staticmethod(beyond)}, "index 2 is out of bounds"),
+        ({"log_prob": staticmethod(too_many)}, "index 2 is out of bounds"),
+        ({"accumulate": staticmethod(uncounted)}, "of 64 rows of responsibilities 1/2; 32 are wanted"),
+    ],
+)
+def test_what_compiled_code_would_not_notice(X: np.ndarray, brick: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fastem.Mixture(type("Wrong", (Waits,), brick)(), 2, random_state=0).fit(X)

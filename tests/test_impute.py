@@ -311,6 +311,8 @@ def test_the_command_line(tmp_path: Path, monkeypatch: Any, capfd: Any) -> None:
         code, err = run(*arguments)
         assert code == 1 and err.startswith("error: ") and words in err and err.count("\n") == 1, err
         assert not os.path.exists(arguments[2])
+    code, err = run("x.csv", "-o", "z.npy", "--model", "model.npz", "-k", 2)
+    assert code == 2 and "--model fits none" in err
 
 
 # The lecture's example: X ~ N(mu, sigma^2), thirty values observed and ten missing.

@@ -315,3 +315,22 @@ def test_scores_are_of_what_is_there(rng: np.random.Generator) -> None:
     mean, matrix = model.means_[0, [0, 2]], model.covariances_[0][np.ix_([0, 2], [0, 2])]
     np.testing.assert_allclose(model.score_samples(half), multivariate_normal(mean, matrix).logpdf(X[:, [0, 2]]))
     assert model.__sklearn_tags__().input_tags.allow_nan
+
+
+def test_a_column_that_is_hardly_ever_observed(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(20_000, 2))
+    X[:, 1][np.arange(len(X)) % 9_000 != 5] = np.nan
+    model = fit(missing(max_iter=3), X)
+    assert model.means_[0, 1] == pytest.approx(np.nanmean(X[:, 1]), abs=0.5)
+    model = fit(missing(max_iter=3), lambda: iter(np.split(X, 10)))
+    assert np.isfinite(model.score(X))
+
+
+def test_a_component_at_its_floor_stays_there() -> None:
+    rng = np.random.default_rng(32)
+    X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 3))
+    X[:30] += 3
+    X[rng.random(X.shape) < 0.3] = np.nan
+    model = fit(missing(3, random_state=0, init_params="kmeans", reg_covar=1e-6), X * 1e5)
+    # Of a component 1e-10 as flat as the data rounding shows at 1e-16 / 1e-10.
+    assert model.stop_reason_ == "converged" and (np.diff(model.lower_bounds_) > -1e-6).all(), model.diagnostics_

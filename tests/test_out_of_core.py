@@ -198,6 +198,11 @@ def test_outputs_that_do_not_fit(tmp_path, X, in_memory):
     ):
         with pytest.raises(ValueError, match=message):
             in_memory.predict(X, out=out)
+    np.save(tmp_path / "x.npy", X)
+    for data in (tmp_path / "x.npy", str(tmp_path / "*.npy"), Chunks(tmp_path / "x.npy")):
+        with pytest.raises(ValueError, match="which is also read"):
+            in_memory.predict(data, out=tmp_path / "x.npy")
+    (tmp_path / "x.npy").unlink()
     bad = X.copy()
     bad[250, 1] = np.nan
     for data in (bad, Chunks(bad, rows_per_chunk=50)):

@@ -245,6 +245,20 @@ def test_labels_weights_that_are_held_and_sizes_that_are_selected() -> None:
     assert found.best.n_components == 3
 
 
+def test_rows_that_no_component_can_give_and_large_float32_counts() -> None:
+    rng = np.random.default_rng(0)
+    nothing = fastem.ProductMixture({0: "poisson", 1: "bernoulli"}, 1).fit(np.zeros((100, 2)))
+    assert nothing.score_samples([[3, 0], [0, 1], [0, 0]]).tolist() == [-np.inf, -np.inf, 0.0]
+    X = rng.poisson(np.repeat([[50_000.0], [60_000.0]], 200, axis=0)).astype(np.float32)
+    start = {"weights_init": [0.5, 0.5], "max_iter": 3}
+    rates = [[52_000.0], [58_000.0]]
+    product = fit(fastem.ProductMixture({0: "poisson"}, 2, params_init={0: rates}, **start), X)
+    alone = fit(fastem.PoissonMixture(2, params_init=rates, **start), X)
+    assert product.lower_bound_ == pytest.approx(alone.lower_bound_, rel=1e-6)
+    with pytest.raises(ValueError, match="a product takes complete rows"):
+        fit(fastem.ProductMixture({0: fastem.GaussianMixture(missing="nan")}, 2), X)
+
+
 @pytest.mark.parametrize("policy", ["restart", "drop", "raise"])
 def test_a_component_that_collapses_in_one_group(policy: str) -> None:
     X = mixed_rows(np.random.default_rng(0), 200)

@@ -103,6 +103,8 @@ def test_bad_input_is_told(X: np.ndarray) -> None:
         fastem.select(X, criterion="best")
     with pytest.raises(ValueError, match=r"range\(1, 10\)"):
         fastem.select(X, [0, 1])
+    with pytest.raises(ValueError, match=r"n_components is \[1.5\]"):
+        fastem.select(X, [1.5])
     with pytest.raises(ValueError, match="held_out is 2"):
         fastem.select(X, [1], criterion="heldout", held_out=2)
     with pytest.raises(ValueError, match="held_out=rows"):

@@ -66,6 +66,8 @@ class Bound:
         """Parameters without collapsed components, and whether any was moved, dropped or floored for the first time."""
         policy, family = self.policy, self.model.family
         mask = family.collapsed(params.components, statistics.components)
+        if policy.floored and policy.policy != "drop":
+            mask[policy.floored] = True  # with missing entries EM shrinks it from its floor by and by
         if not mask.any():
             return self._parted(params, n_iter) if converged else (params, False)
         if policy.policy == "raise":

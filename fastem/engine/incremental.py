@@ -50,8 +50,9 @@ class Incremental(NamedTuple):
 
 
 def free_energy(model: Any, state: Incremental) -> float:
-    """F of the chunks visited so far."""
-    return state.total.log_likelihood + model.expected_log_prob(state.total, state.params)
+    """F of the chunks visited so far, and the logarithm of the parameters' prior density if any."""
+    prior = model.family.log_prior(state.params.components)
+    return state.total.log_likelihood + model.expected_log_prob(state.total, state.params) + prior
 
 
 def first_pass(

@@ -18,14 +18,19 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     One pass with memory for two samples; the same rows however they are cut into chunks. A row of weight w has the key
     e / w, e exponential, and the rows of least keys are drawn: without replacement, the next always in proportion to
     the weights of those left (Efraimidis and Spirakis 2006, Information Processing Letters 97). In their order in the
-    data.
+    data. A column of which they hold NaN alone has its first row with a number added, if there is one.
     """
     kept: list[tuple[np.ndarray, ...]] = []
+    rare: dict[int, tuple[np.ndarray, ...]] = {}
     held, most, weighted, whole = 0, np.inf, False, True
     for X, weight, given in _live_blocks(chunks, size):
         weighted |= given
         with np.errstate(divide="ignore"):  # logarithms, since weights may be of any size; that of 0 comes first
             keys = np.log(-np.log1p(-rng.random(len(X)))) - np.log(weight)
+        if np.isnan(X.sum()):
+            for j in np.flatnonzero(~np.isnan(X).all(axis=0)):
+                first = slice(i := int(np.argmin(np.isnan(X[:, j]))), i + 1)
+                rare.setdefault(int(j), (X[first].copy(), weight[first], keys[first]))
         near = keys < most
         kept.append((X[near], weight[near], keys[near]))
         held += int(near.sum())
@@ -37,6 +42,9 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     if not held:
         raise ValueError("there are no rows of positive weight: give at least one")
     X, weight, _ = _least(kept, size)
+    for column, (row, of_row, _) in rare.items():
+        if np.isnan(X[:, column]).all():
+            X, weight = np.vstack([X, row]), np.append(weight, of_row)
     return chunk(X, weight if weighted and whole else None)
 
 

@@ -21,16 +21,14 @@ BLOCK, BLOCK_BYTES = 8192, 3 << 18
 the second cache holds them."""
 
 
-def _grid(groups: Any, chunk: Chunk) -> tuple[int, int]:
+def _grid(groups: Any, n: int, dtype: np.dtype) -> tuple[int, int]:
     """Lanes of a tile, and number of slots, of a block and more each."""
-    n, dtype = len(chunk.X), chunk.X.dtype
     lanes, _ = grid(n, max(group.columns for group in groups), dtype)
     return lanes, max(1, min(64, n // BLOCK))
 
 
-def _scratch(groups: Any, chunk: Chunk, k: int, lanes: int) -> tuple[Any, list[Any]]:
+def _scratch(groups: Any, dtype: np.dtype, k: int, lanes: int) -> tuple[Any, list[Any]]:
     """What the groups share, and what is each one's own."""
-    dtype = chunk.X.dtype
     width = sum(d if d <= SMALL else -(-d // 8) * 8 for d in (group.columns for group in groups))
     tiles = max(1, min(BLOCK, BLOCK_BYTES // (2 * dtype.itemsize * (k + width))) // lanes)
     return make_joint(dtype, k, lanes, tiles), [make_own(dtype, group.columns, k, lanes, tiles) for group in groups]
@@ -47,10 +45,11 @@ class Fold(accumulate.Fold):
     """Chunks added to the statistics of one E-step."""
 
     def _grid(self, chunk: Chunk) -> tuple[int, int]:
-        return _grid(self.model.family.groups, chunk)
+        return _grid(self.model.family.groups, len(chunk.X), self._computed_in(chunk.X.dtype))
 
     def _tile(self, chunk: Chunk, lanes: int) -> Any:
-        return _scratch(self.model.family.groups, chunk, len(self.params.weights), lanes)
+        dtype = self._computed_in(chunk.X.dtype)
+        return _scratch(self.model.family.groups, dtype, len(self.params.weights), lanes)
 
     def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
         (X, weight), (log_weights, prepared) = chunk, slots.prepared
@@ -90,14 +89,15 @@ def _scores(groups: Any, prepared: Any, X: np.ndarray, k: int) -> Callable[[int,
 def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
     """Fill what is asked of each row: those of `out` that are not empty."""
     groups, n, k = model.family.groups, len(chunk.X), len(params.weights)
-    lanes, slots = _grid(groups, chunk)
+    dtype = model.lanes(params, chunk.X.dtype)
+    lanes, slots = _grid(groups, n, dtype)
     tiles = -(-n // lanes)
-    log_weights, prepared = model.prepare(params, chunk.X.dtype)
+    log_weights, prepared = model.prepare(params, dtype)
     scores = _scores(groups, prepared.groups, chunk.X, k)
     soften, put = from_factory(block_normalize), from_factory(block_rows)
 
     def run(first: int, last: int) -> None:
-        scratch = _scratch(groups, chunk, k, lanes)
+        scratch = _scratch(groups, dtype, k, lanes)
         joint, ignored = scratch[0], np.zeros(1)
         for begin, count in _blocks(joint, tiles * first // slots, tiles * last // slots):
             scores(begin, count, scratch)

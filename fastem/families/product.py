@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.families.base import Scale
+from fastem.families.linear import BLOCK, UNLIKELY
 
 
 class Group(NamedTuple):
@@ -129,6 +130,23 @@ class Product:
     def admitted(self, params: ProductParams, plain: ProductParams) -> ProductParams:
         """Of each group."""
         return ProductParams(self._each("admitted", (params, plain)))
+
+    def wide(self, params: ProductParams) -> bool:
+        """Whether any group's terms are."""
+        parts = zip(self.groups, params.groups, strict=True)
+        return any(hasattr(group.family, "wide") and group.family.wide(part) for group, part in parts)
+
+    def impossible(self, X: np.ndarray, params: ProductParams, log_prob: np.ndarray) -> np.ndarray:
+        """Mask (n,) of the rows that no component can give; these are found among those of little probability."""
+        mask, few = np.zeros(len(X), bool), np.flatnonzero(log_prob < UNLIKELY)
+        for first in range(0, len(few), BLOCK):
+            rows = few[first : first + BLOCK]
+            excluded: Any = np.zeros((len(rows), 1), bool)
+            for group, part in zip(self.groups, params.groups, strict=True):
+                if hasattr(group.family, "excluded"):
+                    excluded = excluded | group.family.excluded(group.of(X[rows]), part)
+            mask[rows] = excluded.all(axis=1)
+        return mask
 
     def log_prior(self, params: ProductParams) -> float:
         """Sum over the groups."""

@@ -174,6 +174,8 @@ class BrickFamily(UserFamily):
         tile = make_tile(X.dtype, self.d, k, REHEARSED)
         load_tile(X, np.zeros(0), 0, REHEARSED, np.zeros(self.d), tile)
         tile.resp[:k] = 1.0 / k
+        # Without the padding, of which an index out of bounds would read zeros.
+        tile = tile._replace(columns=tile.columns[: self.d], resp=tile.resp[:k], root=tile.root[:k])
         sums = self._zeros(k)
         self.first = self.family.start(X, k) if hasattr(self.family, "start") else None
         slots = type(sums)(*(leaf[None] for leaf in sums))
@@ -181,6 +183,11 @@ class BrickFamily(UserFamily):
         hint = "; at the start params is None: sums.sum_w.shape[1] is K, or give the family start(X, k) to begin with"
         hint = hint if self.first is None else ""
         self._called("accumulate", hint, tile, tile.resp, params, slots, 0)
+        if not np.allclose(slots.sum_w[0], REHEARSED / k, rtol=1e-3):
+            raise ValueError(
+                f"accumulate of {self._name()} left sum_w at {slots.sum_w[0]} of {REHEARSED} rows of responsibilities "
+                f"1/{k}; {REHEARSED / k:g} are wanted: sums.sum_w[s, k] += resp[k, b] for every row"
+            )
         if self.first is None:
             self.first = self.m_step(type(sums)(*(leaf[0] for leaf in slots)), None)
         self._called("log_prob", "", tile, self._read(self.first), tile.resp)

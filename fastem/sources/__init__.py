@@ -7,8 +7,19 @@ weights and rows) into `Rows`: an iterable of chunks that can be read as often a
 
 from fastem.engine.reader import ReadError
 from fastem.sources.opening import Chunks, is_source, open_rows, open_source
-from fastem.sources.outputs import Output, open_output
+from fastem.sources.outputs import Output, check_another_file, open_output
 from fastem.sources.rows import Rows
 from fastem.sources.source import Source
 
-__all__ = ["Chunks", "Output", "ReadError", "Rows", "Source", "is_source", "open_output", "open_rows", "open_source"]
+__all__ = [
+    "Chunks",
+    "Output",
+    "ReadError",
+    "Rows",
+    "Source",
+    "check_another_file",
+    "is_source",
+    "open_output",
+    "open_rows",
+    "open_source",
+]

@@ -1,6 +1,7 @@
 """Results written row by row: to ``.npy``, ``.csv`` and Parquet files, or into an array that is given."""
 
 import csv
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,20 @@ class _Array(Output):
 
     def _put(self, block: np.ndarray) -> None:
         self.array[self.done : self.done + len(block)] = block
+
+
+def check_another_file(source: Any, target: Any) -> None:
+    """`ValueError` where the results would take the place of a file that the rows come from."""
+    if not isinstance(target, (str, os.PathLike)) or not os.path.exists(target):
+        return
+    source = getattr(source, "source", source)
+    source = getattr(source, "filename", None) or source
+    for path in source if isinstance(source, (list, tuple)) else [source]:
+        if not isinstance(path, (str, os.PathLike)):
+            continue
+        name = os.fspath(path).partition("::")[0]
+        if any(os.path.samefile(found, target) for found in glob.glob(name) or [name] if os.path.exists(found)):
+            raise ValueError(f"out is {os.fspath(target)}, which is also read; give another name")
 
 
 @contextmanager
