@@ -117,12 +117,16 @@ class FittedMixture:
         with self._opened(X, sample_weight) as data:
             for piece in data.pieces():
                 found = model.rows(params, piece, *wanted)
-                w = piece.sample_weight if piece.sample_weight.size else np.ones(len(piece.X))
-                live = w > 0  # 0 times the -inf of an impossible row is not a number
-                total += float(found["log_prob"][live].astype(np.float64, copy=False) @ w[live])
-                weight, n_rows = weight + float(w.sum()), n_rows + len(w)
+                log_prob, w = found["log_prob"], piece.sample_weight
+                if w.size:
+                    live = w > 0  # 0 times the -inf of an impossible row is not a number
+                    total += float(log_prob[live].astype(np.float64, copy=False) @ w[live])
+                else:
+                    total += float(log_prob.sum(dtype=np.float64))
+                weight, n_rows = weight + float(w.sum() if w.size else len(log_prob)), n_rows + len(log_prob)
                 if entropy:
-                    spread += float(entr(found["responsibilities"].astype(np.float64, copy=False)).sum(axis=1) @ w)
+                    each = entr(found["responsibilities"].astype(np.float64, copy=False)).sum(axis=1)
+                    spread += float(each @ w if w.size else each.sum())
         return Totals(total, weight, n_rows, spread)
 
     def _n_parameters(self) -> int:

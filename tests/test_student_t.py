@@ -229,9 +229,10 @@ def test_offsets_change_nothing_else() -> None:
         params_init={"means": first.means_ + 1e7, "scales": first.scales_, "df": first.df_},
         max_iter=20,
         tol=0.0,
+        accelerate=None,  # leaps enlarge what rounding leaves at 1e7
     )
     quietly(moved, X + 1e7)
-    quietly(first.set_params(warm_start=True, max_iter=20), X)
+    quietly(first.set_params(warm_start=True, max_iter=20, accelerate=None), X)
     np.testing.assert_allclose(moved.means_ - 1e7, first.means_, atol=1e-6)
     np.testing.assert_allclose(moved.scales_, first.scales_, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(1 / moved.df_, 1 / first.df_, atol=1e-6)
