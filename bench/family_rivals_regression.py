@@ -91,7 +91,7 @@ def main(n: int) -> None:
         X, y, start = rows(kind, n)
 
         def ours(n_iter: int, make=make, options=options, X=X, y=y, start=start) -> float:
-            model = make(K, params_init=start, tol=0.0, max_iter=n_iter, **options).fit(X, y)
+            model = make(K, params_init=start, tol=0.0, accelerate=None, max_iter=n_iter, **options).fit(X, y)
             return float(model.history_["log_likelihood"][-1])
 
         ours(1)

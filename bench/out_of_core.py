@@ -117,7 +117,7 @@ def settings(start: Parameters, dtype: str) -> dict[str, np.ndarray]:
 def iteration(data: Any, start: dict[str, np.ndarray], n_iter: int, threads: int = THREADS) -> Cost:
     """Return the median cost of an iteration, the first left out."""
     clocks: list[Cost] = []
-    model = GaussianMixture(K, tol=0.0, reg_covar=0.0, max_iter=n_iter + 1, n_jobs=threads, **start)
+    model = GaussianMixture(K, tol=0.0, reg_covar=0.0, max_iter=n_iter + 1, n_jobs=threads, accelerate=None, **start)
     model.callback = lambda progress: clocks.append(clock())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

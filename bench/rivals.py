@@ -78,7 +78,7 @@ class Estimator:
             weights_init=start.weights,
             means_init=start.means.astype(case.dtype),
             precisions_init=invert(start.covariances, case.covariance_type).astype(case.dtype),
-            **({"n_jobs": self._threads} if self.name == "fastem" else {}),
+            **({"n_jobs": self._threads, "accelerate": None} if self.name == "fastem" else {}),
         )
         with warnings.catch_warnings(), threadpool_limits(self._threads):
             warnings.simplefilter("ignore", ConvergenceWarning)

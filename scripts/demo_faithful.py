@@ -30,9 +30,8 @@ def load() -> np.ndarray:
 def fit(X: np.ndarray, max_iter: int, tol: float) -> GaussianMixture:
     """Return the fit after at most `max_iter` iterations from the poor guess."""
     precisions = np.tile(np.diag(1 / DEVIATIONS**2), (2, 1, 1))
-    model = GaussianMixture(
-        2, max_iter=max_iter, tol=tol, weights_init=[0.5, 0.5], means_init=MEANS, precisions_init=precisions
-    )
+    start = {"weights_init": [0.5, 0.5], "means_init": MEANS, "precisions_init": precisions}
+    model = GaussianMixture(2, max_iter=max_iter, tol=tol, accelerate=None, **start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # one and five iterations are not meant to
         return model.fit(X)

@@ -100,6 +100,7 @@ def beside_sklearn(console: Console, pixels: np.ndarray) -> None:
     seconds = {}
     for name, kind in (("scikit-learn", SklearnMixture), ("fastem", GaussianMixture)):
         settings = {"tol": 0.0, "init_params": "random_from_data", "random_state": 0, **start}
+        settings |= {"accelerate": None} if kind is GaussianMixture else {}  # the same iterates
         model = kind(COMPONENTS, max_iter=ITERATIONS, **settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
