@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.engine.reader import OPTION
 from fastem.wording import listed
 
 BLOCK = 1 << 20
@@ -117,7 +118,6 @@ def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 
 FINITE = "finite numbers are wanted. Drop these rows ({}) or fill them in first, e.g. with sklearn.impute.SimpleImputer"
 FINITE_ROWS = "X[np.isfinite(X).all(axis=1)]"
 ONLY_NAN = "finite numbers, or NaN where one is missing, are wanted. Replace it: X[np.isinf(X)] = np.nan"
-OPTION = "; or fit what there is of each row: missing='nan'"
 
 
 def _blocks(n: int, d: int) -> Iterator[slice]:

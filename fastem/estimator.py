@@ -50,6 +50,12 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     _responds = False
     """Whether y is a response."""
 
+    def _store(self, arguments: dict[str, Any]) -> None:
+        """Constructor arguments, unmodified; scikit-learn wants them written out in each class."""
+        for name, value in arguments.items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
     def _validate_parameters(self) -> None:
         """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""
         check_numbers(self, Integral, {"n_components": 1, "n_init": 1, "max_iter": 0})

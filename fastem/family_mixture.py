@@ -41,12 +41,6 @@ class FamilyMixture(MixtureEstimator):
     ):
         self._store(locals())
 
-    def _store(self, arguments: dict[str, Any]) -> None:
-        """Constructor arguments, unmodified; scikit-learn wants them written out in each class."""
-        for name, value in arguments.items():
-            if name not in ("self", "__class__"):
-                setattr(self, name, value)
-
     @property
     def _fields(self) -> tuple[str, ...]:
         return self.params_type._fields

@@ -147,27 +147,7 @@ class GaussianMixture(Conditioning, MixtureEstimator):
         prior=None,
         missing="error",
     ):
-        self.n_components = n_components
-        self.covariance_type = covariance_type
-        self.tol = tol
-        self.reg_covar = reg_covar
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.init_params = init_params
-        self.weights_init = weights_init
-        self.means_init = means_init
-        self.precisions_init = precisions_init
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.verbose_interval = verbose_interval
-        self.n_jobs = n_jobs
-        self.callback = callback
-        self.max_time = max_time
-        self.on_collapse = on_collapse
-        self.accelerate = accelerate
-        self.prior = prior
-        self.missing = missing
+        self._store(locals())
 
     def to_sklearn(self):
         """The fitted model as a :class:`sklearn.mixture.GaussianMixture` with the same parameters and attributes."""

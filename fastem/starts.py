@@ -95,6 +95,7 @@ def starting_params(init_params: str, start: Start, random_state: np.random.Rand
         return from_centres(start, centres + start.scale.mean)
     if init_params == "random_from_data":
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
+        # There may be a row more, for a column that is hardly ever observed.
         components = start.model.family.spread_about(subsample([start.sample], start.k, rng).X[: start.k], start.scale)
         return MixtureParams(np.full(start.k, 1.0 / start.k), components)
     resp = random_state.uniform(size=(len(X), start.k))

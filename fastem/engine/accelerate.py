@@ -81,7 +81,7 @@ class Squarem:
         ratios = [np.linalg.norm(v[part]) / norm for part, norm in zip(parts, _moved(r, after, parts)) if norm > 0]
         if not any(ratios):
             return None
-        # The fastest kind sets the pace: the mean of the kinds takes twice the E-steps for overlapping Gaussians.
+        # The fastest kind sets the pace: where Gaussians overlap, a mean of the kinds takes more E-steps.
         self.length = min(1.0 / float(max(ratios)), self.most)
         if self.length <= 1.0:
             self.length = 1.0

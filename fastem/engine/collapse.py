@@ -66,8 +66,9 @@ class Bound:
         """Parameters without collapsed components, and whether any was moved, dropped or floored for the first time."""
         policy, family = self.policy, self.model.family
         mask = family.collapsed(params.components, statistics.components)
-        if policy.floored and policy.policy != "drop":
-            mask[policy.floored] = True  # with missing entries EM shrinks it from its floor by and by
+        if policy.floored and policy.policy != "drop":  # with missing entries EM shrinks them from their floor
+            held = np.isin(np.arange(len(mask)), policy.floored)
+            params = params._replace(components=family.floored(params.components, held, policy.scale))
         if not mask.any():
             return self._parted(params, n_iter) if converged else (params, False)
         if policy.policy == "raise":

@@ -27,10 +27,8 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
         weighted |= given
         with np.errstate(divide="ignore"):  # logarithms, since weights may be of any size; that of 0 comes first
             keys = np.log(-np.log1p(-rng.random(len(X)))) - np.log(weight)
-        if np.isnan(X.sum()):
-            for j in np.flatnonzero(~np.isnan(X).all(axis=0)):
-                first = slice(i := int(np.argmin(np.isnan(X[:, j]))), i + 1)
-                rare.setdefault(int(j), (X[first].copy(), weight[first], keys[first]))
+        if len(rare) < X.shape[1]:
+            _add_first(rare, X, weight)
         near = keys < most
         kept.append((X[near], weight[near], keys[near]))
         held += int(near.sum())
@@ -42,10 +40,21 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     if not held:
         raise ValueError("there are no rows of positive weight: give at least one")
     X, weight, _ = _least(kept, size)
-    for column, (row, of_row, _) in rare.items():
+    for column, (row, of_row) in rare.items():
         if np.isnan(X[:, column]).all():
             X, weight = np.vstack([X, row]), np.append(weight, of_row)
     return chunk(X, weight if weighted and whole else None)
+
+
+def _add_first(rare: dict[int, tuple[np.ndarray, ...]], X: np.ndarray, weight: np.ndarray) -> None:
+    """For each column that `rare` has not, the first row with a number in it, and its weight."""
+    rows: dict[int, tuple[np.ndarray, ...]] = {}
+    for j in range(X.shape[1] if len(X) else 0):
+        i = 0 if X[0, j] == X[0, j] else int(np.isnan(X[:, j]).argmin())
+        if j not in rare and X[i, j] == X[i, j]:
+            if i not in rows:
+                rows[i] = X[i : i + 1].copy(), weight[i : i + 1]
+            rare[j] = rows[i]
 
 
 def _live_blocks(chunks: Iterable[Chunk], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:

@@ -63,7 +63,7 @@ class Mixture:
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
     def lanes(self, params: MixtureParams, dtype: np.dtype) -> np.dtype:
-        """What rows of that dtype are computed with in."""
+        """The dtype in which rows of that dtype are computed with."""
         double = np.dtype(np.float64)
         wide = dtype != double and hasattr(self.family, "wide") and self.family.wide(params.components)
         return double if wide else dtype

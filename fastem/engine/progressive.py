@@ -91,8 +91,7 @@ class ProgressiveMonitor:
             total, self.weight = sums.log_likelihood, sums.weight
         else:
             total, self.weight = state.log_likelihood - last.log_likelihood, state.weight - last.weight
-            rows = self.weight if self.every is None else state.weight  # what the prior stands beside
-            total += model.family.log_prior(params.components) * self.weight / rows
+            total += model.family.log_prior(params.components) * self.weight / state.rows_weight
         self._state = state
         score = total / self.weight
         gain = score - self._best_score

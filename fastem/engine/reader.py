@@ -23,6 +23,10 @@ class ReadError(ValueError):
     """Rows could not be read; the message names the source, the chunk and the rows."""
 
 
+OPTION = "; or fit what there is of each row: missing='nan'"
+"""What else to try where NaN is an error, and need not be one."""
+
+
 class Packing(NamedTuple):
     """What chunks hold, and what the source, its rows and its columns are called in messages."""
 
@@ -238,8 +242,7 @@ def _check_finite(X: np.ndarray, row: int, packing: Packing) -> None:
     raise ReadError(
         f"{what} in {packing.name_of_row(row + int(i))}, column {column} "
         f"(chunk {(row + i) // packing.rows_per_chunk}); finite numbers{', or NaN,' if gaps else ''} are wanted. Drop "
-        "incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in first"
-        + ("; or fit what there is of each row: missing='nan'" if option else "")
+        "incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in first" + (OPTION if option else "")
     )
 
 

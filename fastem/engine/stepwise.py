@@ -81,6 +81,11 @@ class Online(NamedTuple):
     log_likelihood: float = 0.0
     whole: float = 0.0
 
+    @property
+    def rows_weight(self) -> float:
+        """Weight of the rows that the statistics stand for, beside which a prior counts: of one pass at most."""
+        return min(self.weight, self.whole or self.weight)
+
 
 def begin(model: Any, params: Any) -> Online:
     """The state before the first batch."""
@@ -101,8 +106,7 @@ def estimate(model: Any, state: Online) -> Any:
 
 def _m_step(model: Any, state: Online, statistics: Any) -> Any:
     """The M-step of sums over all rows: a prior, which counts as some rows, stands beside these."""
-    weight = min(state.weight, state.whole or state.weight)
-    return model.m_step(tree.scale(statistics, weight), state.params)
+    return model.m_step(tree.scale(statistics, state.rows_weight), state.params)
 
 
 def stepwise_step(

@@ -85,11 +85,7 @@ def missing_log_prob(tile, prepared, out):
                 holes.put_level(extra, r, -prepared.constant[0, k] - 0.5 * (log_det + (d - m) * LOG_TWO_PI))
             else:
                 holes.put_level(extra, r, 0.5 * (m * LOG_TWO_PI - log_det))
-        if prepared.inflated[k] or extra.size[1] == 0:
-            lanes = 0
-        else:
-            lanes = across.count.size
-            holes_across.centre_across(tile, prepared.means, k, d)
+        lanes = 0 if prepared.inflated[k] else holes_across.begin_across(tile, prepared.means, k, d)
         for b in range(0, lanes, native(across.factor)):
             n = holes_across.most_holes(across, b)
             if n > 0:
@@ -115,11 +111,7 @@ def missing_accumulate(tile, resp, prepared, statistics, s):
             holes.regress(extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
             holes.fill(tile, r, prepared.means, k, d)
             holes.add_within(extra, r, weight, statistics.sum_xx[s, k])
-        if prepared.inflated[k] or extra.size[1] == 0:
-            lanes = 0
-        else:
-            lanes = across.count.size
-            holes_across.centre_across(tile, prepared.means, k, d)
+        lanes = 0 if prepared.inflated[k] else holes_across.begin_across(tile, prepared.means, k, d)
         for b in range(0, lanes, native(across.factor)):
             n = holes_across.most_holes(across, b)
             if n > 0:

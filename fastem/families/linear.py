@@ -68,6 +68,15 @@ def up_to(multiple: int, size: int) -> int:
     return -(-size // multiple) * multiple
 
 
+def impossible(excluded: Callable[[np.ndarray], np.ndarray], X: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the rows that are `excluded` (n, K) by all components; found among those of little probability."""
+    mask, few = np.zeros(len(X), bool), np.flatnonzero(log_prob < UNLIKELY)
+    for first in range(0, len(few), BLOCK):
+        rows = few[first : first + BLOCK]
+        mask[rows] = excluded(X[rows]).all(axis=1)
+    return mask
+
+
 class LinearFamily(Plain):
     """What such families share. `prior_mean` (m,) is the mean of T in the data, and empty where that is not known."""
 
@@ -120,12 +129,8 @@ class LinearFamily(Plain):
         return np.asarray(self.statistic(X) @ self.never(params).T.astype(float) > 0)
 
     def impossible(self, X: np.ndarray, params: Any, log_prob: np.ndarray) -> np.ndarray:
-        """Mask (n,) of the rows that no component can give; these are found among those of little probability."""
-        mask, few = np.zeros(len(X), bool), np.flatnonzero(log_prob < UNLIKELY)
-        for first in range(0, len(few), BLOCK):
-            rows = few[first : first + BLOCK]
-            mask[rows] = self.excluded(X[rows], params).all(axis=1)
-        return mask
+        """Mask (n,) of the rows that no component can give."""
+        return impossible(lambda rows: self.excluded(rows, params), X, log_prob)
 
     def wide(self, params: Any) -> bool:
         """Whether terms of the log-density are so large that their difference would be float32's rounding."""

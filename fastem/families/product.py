@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.families.base import Scale
-from fastem.families.linear import BLOCK, UNLIKELY
+from fastem.families.linear import impossible
 
 
 class Group(NamedTuple):
@@ -133,20 +133,17 @@ class Product:
 
     def wide(self, params: ProductParams) -> bool:
         """Whether any group's terms are."""
-        parts = zip(self.groups, params.groups, strict=True)
-        return any(hasattr(group.family, "wide") and group.family.wide(part) for group, part in parts)
+        return any(self._each("wide", (params,)))
 
     def impossible(self, X: np.ndarray, params: ProductParams, log_prob: np.ndarray) -> np.ndarray:
-        """Mask (n,) of the rows that no component can give; these are found among those of little probability."""
-        mask, few = np.zeros(len(X), bool), np.flatnonzero(log_prob < UNLIKELY)
-        for first in range(0, len(few), BLOCK):
-            rows = few[first : first + BLOCK]
-            excluded: Any = np.zeros((len(rows), 1), bool)
-            for group, part in zip(self.groups, params.groups, strict=True):
-                if hasattr(group.family, "excluded"):
-                    excluded = excluded | group.family.excluded(group.of(X[rows]), part)
-            mask[rows] = excluded.all(axis=1)
-        return mask
+        """Mask (n,) of the rows that no component can give."""
+        pairs = zip(self.groups, params.groups, strict=True)
+        parts = [(group, part) for group, part in pairs if hasattr(group.family, "excluded")]
+
+        def excluded(rows: np.ndarray) -> np.ndarray:
+            return np.any([group.family.excluded(group.of(rows), part) for group, part in parts], axis=0)
+
+        return impossible(excluded, X, log_prob) if parts else np.zeros(len(X), bool)
 
     def log_prior(self, params: ProductParams) -> float:
         """Sum over the groups."""

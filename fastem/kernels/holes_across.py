@@ -94,15 +94,18 @@ def put_level(across, level, b):
 
 
 @inlined
-def centre_across(tile, means, k, d):
-    """y of the whole tile in component k."""
+def begin_across(tile, means, k, d):
+    """y of the whole tile in component k; how many lanes to go through, 0 where none is filled here."""
     y, across = tile.extra.across.centred, tile.extra.across
+    if tile.extra.size[1] == 0:
+        return 0
     for j in range(d):
         for b in range(across.count.size):
             y[j, b] = tile.columns[j, b] - means[k, j]
     for b in range(across.count.size):
         for i in range(across.count[b]):
             y[across.index[i, b], b] = 0.0
+    return across.count.size
 
 
 @inlined
