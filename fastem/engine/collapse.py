@@ -66,9 +66,11 @@ class Bound:
         """Parameters without collapsed components, and whether any was moved, dropped or floored for the first time."""
         policy, family = self.policy, self.model.family
         mask = family.collapsed(params.components, statistics.components)
-        if policy.floored and policy.policy != "drop":  # with missing entries EM shrinks them from their floor
-            held = np.isin(np.arange(len(mask)), policy.floored)
+        held = np.isin(np.arange(len(mask)), policy.floored) & (policy.policy != "drop")
+        none_left = bool((mask | held).all())
+        if held.any():  # collapsed or not: with missing entries EM shrinks them from their floor by and by
             params = params._replace(components=family.floored(params.components, held, policy.scale))
+            mask &= ~held
         if not mask.any():
             return self._parted(params, n_iter) if converged else (params, False)
         if policy.policy == "raise":
@@ -93,13 +95,13 @@ class Bound:
         params = params._replace(components=components)
         events = len(policy.restarted) + len(policy.floored)
         for k in np.flatnonzero(mask):
-            params = self._restart_or_keep(params, int(k), n_iter, bool(mask.all()))
+            params = self._restart_or_keep(params, int(k), n_iter, none_left)
         return params, len(policy.restarted) + len(policy.floored) > events
 
-    def _restart_or_keep(self, params: Any, k: int, n_iter: int, all_collapsed: bool) -> Any:
+    def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool) -> Any:
         policy = self.policy
         times = sum(event["component"] == k for event in policy.restarted)
-        if all_collapsed or times >= policy.RESTARTS or self._hopeless():
+        if none_left or times >= policy.RESTARTS or self._hopeless():
             if k not in policy.floored:
                 policy.floored.append(k)
             return params
