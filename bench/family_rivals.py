@@ -4,25 +4,16 @@ Each function runs a number of iterations from a start and returns the parameter
 M-step. Arrays over rows and components are made by matrix products where the density is linear; what needs a special
 function of row and component is computed for one component at a time, which takes the least memory and time.
 
-    python bench/family_rivals.py gamma negative_binomial
-
-times them, and StepMix on 200k x 20 zeros and ones, against fastem from the same start, after checking that both reach
-the same log-likelihood.
+`families.py` times them, and StepMix, which is a program of its own.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, gammaln, logsumexp, polygamma
-
-import fastem
+from scipy.special import digamma, expit, gammaln, logsumexp, polygamma
 
 
 class Run(NamedTuple):
@@ -149,123 +140,39 @@ def tabulated_negative_binomial_em(
     return Run(weights, {"sizes": sizes, "means": means}, history)
 
 
-class Contest(NamedTuple):
-    """A family's rows and start, and the two that run from it."""
-
-    estimator: Any
-    rival: Callable[..., Run]
-    X: np.ndarray
-    start: dict[str, np.ndarray]
-
-
-def gamma_contest(n: int, d: int, k: int) -> Contest:
-    """Rows of gamma components, begun near the truth."""
-    rng = np.random.default_rng(0)
-    shapes, scales = rng.uniform(1, 8, (k, d)), rng.uniform(0.5, 4, (k, d))
-    labels = rng.integers(0, k, n)
-    start = {"shapes": shapes * rng.uniform(0.7, 1.4, (k, d)), "scales": scales * rng.uniform(0.7, 1.4, (k, d))}
-    return Contest(fastem.GammaMixture, gamma_em, rng.gamma(shapes[labels], scales[labels]), start)
-
-
-def negative_binomial_contest(n: int, d: int, k: int, largest: float = 60.0) -> Contest:
-    """Rows of negative binomial components with means up to `largest`, begun near the truth."""
-    rng = np.random.default_rng(0)
-    sizes, means = rng.uniform(1, 8, (k, d)), rng.uniform(largest / 60, largest, (k, d))
-    labels = rng.integers(0, k, n)
-    X = rng.poisson(rng.gamma(sizes[labels], (means / sizes)[labels])).astype(float)
-    start = {"sizes": sizes * rng.uniform(0.7, 1.4, (k, d)), "means": means * rng.uniform(0.7, 1.4, (k, d))}
-    return Contest(fastem.NegativeBinomialMixture, negative_binomial_em, X, start)
-
-
-def linear_contest(n: int, d: int, k: int, kind: str) -> Contest:
-    """Rows of one of the linear families, begun near the truth."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, k, n)
-    blur = rng.uniform(0.8, 1.2, (k, d))
-    rival = partial(linear_em, kind=kind)
-    if kind == "bernoulli":
-        p = rng.uniform(0.1, 0.8, (k, d))
-        X = (rng.random((n, d)) < p[labels]).astype(float)
-        return Contest(fastem.BernoulliMixture, rival, X, {"probabilities": p * blur})
-    if kind == "multinomial":
-        p = rng.dirichlet(np.full(d, 2.0), k)
-        X = rng.multinomial(20, p[labels]).astype(float)
-        start = p * blur
-        return Contest(fastem.MultinomialMixture, rival, X, {"probabilities": start / start.sum(axis=1, keepdims=True)})
-    means = rng.uniform(1.0, 9.0, (k, d))
-    if kind == "poisson":
-        return Contest(fastem.PoissonMixture, rival, rng.poisson(means[labels]).astype(float), {"rates": means * blur})
-    return Contest(fastem.ExponentialMixture, rival, rng.exponential(means[labels]), {"means": means * blur})
-
-
-def stepmix_contest(n: int, d: int, k: int, kind: str) -> Contest:
-    """Zeros and ones, as such or as two categories each."""
-    plain = linear_contest(n, d, k, "bernoulli")
-    (p,) = plain.start.values()
-    if kind == "binary":
-        return plain._replace(rival=partial(stepmix_em, kind=kind))
-    both = np.stack([1 - p, p], axis=2).reshape(k, 2 * d)
-    start = {"probabilities": both}
-    return Contest(fastem.CategoricalMixture, partial(stepmix_em, kind=kind), plain.X, start)
-
-
-CONTESTS: dict[str, Callable[[int, int, int], Contest]] = {
-    **{kind: partial(linear_contest, kind=kind) for kind in ("bernoulli", "poisson", "multinomial", "exponential")},
-    "bernoulli_stepmix": partial(stepmix_contest, kind="binary"),
-    "categorical_stepmix": partial(stepmix_contest, kind="categorical"),
-    "gamma": gamma_contest,
-    "negative_binomial": negative_binomial_contest,
-    "negative_binomial_tables": lambda n, d, k: negative_binomial_contest(n, d, k)._replace(
-        rival=tabulated_negative_binomial_em
-    ),
-    "negative_binomial_large": lambda n, d, k: negative_binomial_contest(n, d, k, 6000.0),
-}
-
-
-def seconds_an_iteration(contest: Contest, k: int, ours: int, theirs: int) -> tuple[float, float, float]:
-    """Seconds of an iteration of fastem and of the rival, and how far their log-likelihoods are apart, relatively."""
-    weights = np.full(k, 1 / k)
-
-    def fit(n_iter: int) -> Any:
-        model = contest.estimator(k, weights_init=weights, params_init=contest.start, tol=0.0, max_iter=n_iter)
-        model.set_params(accelerate=None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return model.fit(contest.X)
-
-    fit(2)
-    begin = time.perf_counter()
-    few = fit(theirs)
-    middle = time.perf_counter()
-    fit(theirs + ours)
-    end = time.perf_counter()
-    per_iteration = ((end - middle) - (middle - begin)) / ours
-    begin = time.perf_counter()
-    run = contest.rival(contest.X, weights, *contest.start.values(), theirs)
-    rival = (time.perf_counter() - begin) / theirs
-    found = few.history_["log_likelihood"][:theirs]
-    apart = float(np.nanmax(np.abs(np.asarray(run.log_likelihoods) / found - 1)))
-    return per_iteration, rival, apart
-
-
-def main() -> None:
-    """Print a line for each family asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("families", nargs="*", help=", ".join(CONTESTS))
-    for name, value in (("rows", 200_000), ("columns", 8), ("components", 8), ("ours", 40), ("theirs", 3)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    given = parser.parse_args()
-    if unknown := set(given.families) - set(CONTESTS):
-        parser.error(f"there is no {', '.join(sorted(unknown))}; give some of {', '.join(CONTESTS)}, or none for all")
-    for name in given.families or CONTESTS:
-        columns = 20 if name.endswith("stepmix") else given.columns
-        contest = CONTESTS[name](given.rows, columns, given.components)
-        ours, theirs, apart = seconds_an_iteration(contest, given.components, given.ours, given.theirs)
-        print(f"{name}: fastem {ours * 1e3:.1f} ms, NumPy {theirs * 1e3:.0f} ms, ratio {theirs / ours:.1f}", end=", ")
-        print(f"log-likelihoods agree to {apart:.1g}", flush=True)
-        if apart > 1e-6:
-            raise SystemExit(f"{name}: the log-likelihoods differ, so the times compare nothing")
-
-
-if __name__ == "__main__":
-    main()
+def regression_em(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    variances: np.ndarray | None = None,
+    *,
+    n_iter: int,
+    kind: str,
+) -> Run:
+    """Mixtures of regressions: products for all components at once, and one weighted cross product a component."""
+    design, beta, history = np.column_stack([np.ones(len(X)), X]), np.column_stack([intercept, coef]), []
+    base = -gammaln(y + 1)[:, None] if kind == "poisson" else 0.0
+    for _ in range(n_iter):
+        eta = design @ beta.T
+        if kind == "linear":
+            residual, v = y[:, None] - eta, None
+            log_prob = -0.5 * (np.log(2 * np.pi * variances) + residual**2 / variances)
+        elif kind == "poisson":
+            v = np.exp(eta)
+            residual, log_prob = y[:, None] - v, y[:, None] * eta - v + base
+        else:
+            mean = expit(eta)
+            residual, v = y[:, None] - mean, mean * (1 - mean)
+            log_prob = y[:, None] * eta - np.logaddexp(0.0, eta)
+        resp, log_likelihood = responsibilities(log_prob, weights)
+        history.append(log_likelihood)
+        sum_w, score = resp.sum(axis=0), (resp * residual).T @ design
+        for k in range(len(beta)):
+            u = resp[:, k] if v is None else resp[:, k] * v[:, k]
+            beta[k] += np.linalg.solve((design.T * u) @ design, score[k])
+        if kind == "linear":
+            variances = (resp * (y[:, None] - design @ beta.T) ** 2).sum(axis=0) / sum_w
+        weights = sum_w / len(X)
+    return Run(weights, {"coef": beta[:, 1:], "intercept": beta[:, 0]}, history)
