@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import linalg, stats
 from scipy.optimize import brentq
 from scipy.special import digamma
 
@@ -195,7 +195,10 @@ def factor_density(X: np.ndarray, model: Any) -> np.ndarray:
 
 
 def factor_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
-    """Ghahramani and Hinton's M-step: rows regressed on the expected factors and 1, with full inverses."""
+    """Ghahramani and Hinton's M-step, with full inverses: rows regressed on the expected factors and 1.
+
+    Those factors are then centred and scaled (Liu, Rubin and Wu 1998).
+    """
     after = []
     for r, mean, L, psi in zip(resp.T, model.means_, model.loadings_, model.noise_variances_, strict=True):
         y, m = X - mean, L.shape[1]
@@ -206,7 +209,9 @@ def factor_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]
         cross = (r[:, None] * y).T @ f
         both = cross @ np.linalg.inv(square)
         noise = (r @ y**2 - (both * cross).sum(axis=1)) / r.sum()
-        after.append((mean + both[:, m], both[:, :m], np.maximum(noise, model.reg_covar)))
+        centre = square[m, :m] / r.sum()
+        root = linalg.sqrtm(square[:m, :m] / r.sum() - np.outer(centre, centre))
+        after.append((mean + both[:, m] + both[:, :m] @ centre, both[:, :m] @ root, np.maximum(noise, model.reg_covar)))
     return [np.array(leaf) for leaf in zip(*after, strict=True)]
 
 
