@@ -146,6 +146,27 @@ def regression(kind: str, n: int, p: int = 8, k: int = 8) -> Contest:
     return beside_numpy(estimator, rival, X, start, y)
 
 
+def heavy_tails(n: int, d: int = 8, k: int = 8) -> Contest:
+    """Student-t components with free degrees of freedom, begun near the truth."""
+    case = Case(n, d, k)
+    truth, begin = mixture(case), make_start(mixture(case))
+    X = make_data(case, truth)
+    start = {"means": begin.means, "scales": begin.covariances, "df": np.full(k, 10.0)}
+    return beside_numpy(partial(fastem.StudentTMixture, reg_covar=0.0), family_rivals.student_t_em, X, start)
+
+
+def factor_analysers(n: int, d: int = 64, m: int = 4, k: int = 8) -> Contest:
+    """Components of a few factors, begun near the truth."""
+    rng = np.random.default_rng(0)
+    means, loadings, noise = rng.standard_normal((k, d)), rng.standard_normal((k, d, m)), rng.uniform(0.5, 2, (k, d))
+    labels = rng.integers(0, k, n // 4)
+    X = np.sqrt(noise)[labels] * rng.standard_normal((len(labels), d)) + means[labels]
+    X += np.einsum("njm,nm->nj", loadings[labels], rng.standard_normal((len(labels), m)))
+    start = {"means": means, "loadings": loadings + 0.3 * rng.standard_normal((k, d, m)), "noise_variances": noise}
+    estimator = partial(fastem.FactorAnalyzerMixture, n_factors=m, reg_covar=0.0)
+    return beside_numpy(estimator, family_rivals.factor_em, X, start)
+
+
 NUMPY: dict[str, Callable[[int], Contest]] = {
     **{kind: partial(linear, kind) for kind in ("bernoulli", "poisson", "multinomial", "exponential")},
     "bernoulli, 20 columns": partial(stepmix, "binary"),
@@ -153,6 +174,8 @@ NUMPY: dict[str, Callable[[int], Contest]] = {
     "gamma": gamma,
     "negative_binomial": negative_binomial,
     "negative_binomial by levels": partial(negative_binomial, tables=True),
+    "Student-t": heavy_tails,
+    "factor analysers, 4 of 64 columns": factor_analysers,
     **{f"{kind} regression": partial(regression, kind) for kind in ("linear", "poisson", "logistic")},
 }
 

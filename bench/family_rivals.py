@@ -13,6 +13,8 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular, sqrtm
+from scipy.optimize import brentq
 from scipy.special import digamma, expit, gammaln, logsumexp, polygamma
 
 
@@ -176,3 +178,73 @@ def regression_em(
             variances = (resp * (y[:, None] - design @ beta.T) ** 2).sum(axis=0) / sum_w
         weights = sum_w / len(X)
     return Run(weights, {"coef": beta[:, 1:], "intercept": beta[:, 0]}, history)
+
+
+def student_t_em(
+    X: np.ndarray, weights: np.ndarray, means: np.ndarray, scales: np.ndarray, df: np.ndarray, n_iter: int
+) -> Run:
+    """Student-t mixture with free degrees of freedom: one whitening and one cross product a component."""
+    (k, d), history = means.shape, []
+    means, scales, df = means.copy(), scales.copy(), df.copy()
+    for _ in range(n_iter):
+        q = np.empty((len(X), k))
+        log_prob = np.empty((len(X), k))
+        for c in range(k):
+            factor = np.linalg.cholesky(scales[c])
+            q[:, c] = np.square(solve_triangular(factor, (X - means[c]).T, lower=True)).sum(axis=0)
+            constant = gammaln((df[c] + d) / 2) - gammaln(df[c] / 2) - 0.5 * d * np.log(df[c] * np.pi)
+            log_prob[:, c] = constant - np.log(np.diag(factor)).sum() - (df[c] + d) / 2 * np.log1p(q[:, c] / df[c])
+        resp, log_likelihood = responsibilities(log_prob, weights)
+        history.append(log_likelihood)
+        rows, u = resp.sum(axis=0), (df + d) / (df + q)
+        weights = rows / len(X)
+        for c in range(k):
+            w = resp[:, c] * u[:, c]
+            means[c] = w @ X / w.sum()
+            y = X - means[c]
+            scales[c] = (w[:, None] * y).T @ y / rows[c]
+            shape = (df[c] + d) / 2
+            gap = (w.sum() - resp[:, c] @ np.log(u[:, c])) / rows[c] - digamma(shape) + np.log(shape) - 1
+            df[c] = brentq(lambda nu, gap=gap: np.log(nu / 2) - digamma(nu / 2) - gap, 1.0, 1e6)
+    return Run(weights, {"means": means, "scales": scales, "df": df}, history)
+
+
+def factor_em(
+    X: np.ndarray,
+    weights: np.ndarray,
+    means: np.ndarray,
+    loadings: np.ndarray,
+    noise: np.ndarray,
+    n_iter: int,
+    expanded: bool = True,
+) -> Run:
+    """Mixture of factor analysers by Woodbury's identity; `expanded`, or as Ghahramani and Hinton (1996) have it."""
+    (k, d, m), history = loadings.shape, []
+    means, loadings, noise = means.copy(), loadings.copy(), noise.copy()
+    for _ in range(n_iter):
+        log_prob, factors, spreads = np.empty((len(X), k)), [], []
+        for c in range(k):
+            y, scaled = X - means[c], loadings[c] / noise[c][:, None]
+            spreads.append(np.linalg.inv(np.eye(m) + loadings[c].T @ scaled))
+            projected = y @ scaled
+            factors.append(projected @ spreads[c])
+            q = (y**2) @ (1 / noise[c]) - (projected * factors[c]).sum(axis=1)
+            log_det = np.log(noise[c]).sum() - np.linalg.slogdet(spreads[c])[1]
+            log_prob[:, c] = -0.5 * (q + log_det + d * np.log(2 * np.pi))
+        resp, log_likelihood = responsibilities(log_prob, weights)
+        history.append(log_likelihood)
+        rows = resp.sum(axis=0)
+        weights = rows / len(X)
+        for c in range(k):
+            r, y = resp[:, c], X - means[c]
+            f = np.column_stack([factors[c], np.ones(len(X))])
+            weighted = r[:, None] * f
+            square, cross = weighted.T @ f / rows[c], y.T @ weighted / rows[c]
+            square[:m, :m] += spreads[c]
+            both = np.linalg.solve(square, cross.T).T
+            noise[c] = r @ y**2 / rows[c] - (both * cross).sum(axis=1)
+            centre = square[m, :m] if expanded else np.zeros(m)
+            means[c] += both[:, m] + both[:, :m] @ centre
+            root = sqrtm(square[:m, :m] - np.outer(centre, centre)) if expanded else np.eye(m)
+            loadings[c] = both[:, :m] @ root
+    return Run(weights, {"means": means, "loadings": loadings, "noise_variances": noise}, history)

@@ -60,6 +60,7 @@ max_time, on_collapse, accelerate
     ----------
     Ghahramani and Hinton (1996), The EM algorithm for mixtures of factor analyzers, CRG-TR-96-1, University of Toronto.
     McLachlan and Peel (2000), Finite mixture models, Wiley, chapter 8.
+    Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM: the PX-EM algorithm, Biometrika 85.
 
     Examples
     --------

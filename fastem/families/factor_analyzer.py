@@ -11,10 +11,13 @@ Statistics
 M-step
     Given x, the factors V^T f have mean z D / T with z = g / T, and variance 1 / T^2. The regression of y on them, with
     an intercept, gives mean and loadings; what is left over the noise, and that not below `reg_covar`. All of it moves
-    from the present parameters, at which E z z^T = I and E z e^T = 0 under the model.
+    from the present parameters, at which E z z^T = I and E z e^T = 0 under the model. The factors found have a mean and
+    a covariance of their own, at which the likelihood is as great as can be; the mean moves into that of the rows, and
+    a root of the covariance into the loadings, so that they are N(0, I) again: the step of PX-EM, never shorter.
 
 Ghahramani and Hinton (1996), The EM algorithm for mixtures of factor analyzers, CRG-TR-96-1, University of Toronto.
 McLachlan and Peel (2000), Finite mixture models, chapter 8.
+Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM: the PX-EM algorithm, Biometrika 85.
 """
 
 from collections.abc import Callable

@@ -70,7 +70,7 @@ def regression(statistics: FactorStatistics, params: FactorParams) -> FactorPara
     moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2)
     spread = zz / (t[:, :, None] * t[:, None, :]) + eye * a[:, None, :] ** 2
     noise = ee + (u * (2 * ez / t[:, None, :] + u @ spread)).sum(axis=2) - (moved * left).sum(axis=2)
-    # The factors as they are found, of any mean and covariance, and then again in units of their own.
+    # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
     values, vectors = np.linalg.eigh(square)
     stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     moved += (u * core.strengths[:, None, :] + moved) @ stretch
