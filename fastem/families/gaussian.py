@@ -7,7 +7,7 @@ Statistics
     sum_w_k = sum r_ik, sum_x_k = sum r_ik (x_i - mu_k), sum_xx_k = sum r_ik (x_i - mu_k)(x_i - mu_k)^T, all about the
     current mean. Tied: the kernel sums about one common centre, sum_xx over all components at once, and `unpad` moves
     the sums to the means, which loses digits with the square of the distance in units of S: components far apart are
-    summed as full ones, each about its mean.
+    summed as full ones, each about its mean. Full ones near each other are summed about a centre too: `gaussian_near`.
 M-step
     mu_k += delta_k = sum_x_k / sum_w_k; S_k = sum_xx_k / sum_w_k - delta_k delta_k^T + reg_covar I. The ridge makes it
     the maximum of the expected log-likelihood less reg_covar / 2 sum_k sum_w_k tr S_k^-1, with sum_w as it is. With a
@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.families import covariance
+from fastem.families import covariance, gaussian_near, gaussian_slots
 from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
 from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
+from fastem.families.gaussian_slots import NearPrepared, Prepared, Slots, TiedPrepared, padded
 from fastem.kernels import whiten
-from fastem.kernels.simd import NATIVE_OF
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 APART = 0.1
@@ -43,35 +43,6 @@ class GaussianParams(NamedTuple):
 
     means: np.ndarray
     covariances: np.ndarray
-
-
-class Prepared(NamedTuple):
-    """shift (d,); means (K, d) minus the shift; scales: P_k packed, or one over the standard deviations; log factor."""
-
-    shift: np.ndarray
-    means: np.ndarray
-    scales: np.ndarray
-    constant: np.ndarray
-
-
-class TiedPrepared(NamedTuple):
-    """As `Prepared`, with one packed P; centres (K, d) are P (mean - shift); zeros (1, d)."""
-
-    shift: np.ndarray
-    means: np.ndarray
-    scales: np.ndarray
-    constant: np.ndarray
-    centres: np.ndarray
-    zeros: np.ndarray
-
-
-class TiedSlots(NamedTuple):
-    """Slots of `GaussianStatistics` for tied covariances; sum_first is the first moment of all rows, scratch."""
-
-    sum_w: np.ndarray
-    sum_x: np.ndarray
-    sum_xx: np.ndarray
-    sum_first: np.ndarray
 
 
 class Gaussian(GaussianMoments, Plain):
@@ -91,7 +62,8 @@ class Gaussian(GaussianMoments, Plain):
             return bricks.tied_log_prob, bricks.tied_accumulate
         if self.covariance_type in ("diag", "spherical"):
             return bricks.diag_log_prob, bricks.diag_accumulate
-        return bricks.full_log_prob, bricks.full_accumulate
+        near = isinstance(prepared, NearPrepared)
+        return bricks.full_log_prob, bricks.near_accumulate if near else bricks.full_accumulate
 
     def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Factor the covariances; `ValueError` if one is not positive definite.
@@ -103,9 +75,8 @@ class Gaussian(GaussianMoments, Plain):
     def _prepared(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray, scales: np.ndarray) -> Any:
         """`prepare`, with the factors of the covariances."""
         k, d = params.means.shape
-        padded = _padded(d, dtype)
         shift = params.means[np.argmax(weights)]
-        means = np.zeros((k, padded), dtype)
+        means = np.zeros((k, padded(d, dtype)), dtype)
         means[:, :d] = centred = params.means - shift
         if self.covariance_type in ("full", "tied"):
             lower = np.swapaxes(scales.reshape(-1, d, d), 1, 2)
@@ -115,45 +86,29 @@ class Gaussian(GaussianMoments, Plain):
             packed = np.broadcast_to(scales.reshape(k, -1), (k, d)).astype(dtype, order="C")
             log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
         constant = np.broadcast_to(log_det - 0.5 * d * np.log(2 * np.pi), (1, k)).astype(dtype, order="C")
+        if self.covariance_type == "full" and gaussian_near.worthwhile(k, d, dtype):
+            near = gaussian_near.are_near(lower, centred, dtype)
+            return (NearPrepared if near else Prepared)(shift, means, packed, constant)
         if self.covariance_type != "tied":
             return Prepared(shift, means, packed, constant)
-        centres = np.zeros((k, padded), dtype)
+        centres = np.zeros_like(means)
         centres[:, :d] = distances = centred @ lower[0].T
         if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
-        return TiedPrepared(shift, means, packed, constant, centres, np.zeros((1, padded), dtype))
+        return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
 
     def precisions_cholesky(self, params: GaussianParams) -> np.ndarray:
         """scikit-learn's `precisions_cholesky_`."""
         return covariance.precisions_cholesky(params.covariances, self.covariance_type)
 
-    def zeros(self, params: GaussianParams, slots: int, prepared) -> GaussianStatistics | TiedSlots:
+    def zeros(self, params: GaussianParams, slots: int, prepared: Any) -> Slots:
         """Statistics of zeros, padded for either dtype."""
         k, d = params.means.shape
-        k, d = -(-k // 4) * 4, _padded(d, np.dtype(np.float32))
-        sums = np.zeros((slots, k)), np.zeros((slots, k, d))
-        if isinstance(prepared, TiedPrepared):
-            return TiedSlots(*sums, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
-        square = self.covariance_type in ("full", "tied")
-        return GaussianStatistics(*sums, np.zeros((slots, k, d, d) if square else (slots, k, d)))
+        return gaussian_slots.zeros(slots, k, d, prepared, self.covariance_type)
 
-    def unpad(self, statistics: GaussianStatistics | TiedSlots, params: GaussianParams, prepared) -> GaussianStatistics:
+    def unpad(self, statistics: Slots, params: GaussianParams, prepared: Any) -> GaussianStatistics:
         """Slots summed in their order, padding off, the triangle mirrored, all about the current means."""
-        k, d = params.means.shape
-        sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
-        sum_xx = statistics.sum_xx.sum(axis=0)
-        if self.covariance_type in ("diag", "spherical"):
-            return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
-        sum_xx = sum_xx[..., :d, :d]
-        sum_xx = np.where(covariance.upper_triangle(d), sum_xx, np.swapaxes(sum_xx, -1, -2))
-        if not isinstance(prepared, TiedPrepared):
-            tied = self.covariance_type == "tied"
-            return GaussianStatistics(sum_w, sum_x, sum_xx[:k].sum(axis=0) if tied else sum_xx[:k])
-        centred = params.means - prepared.shift
-        about = sum_x - sum_w[:, None] * centred
-        cross = centred.T @ sum_x
-        sum_xx = sum_xx - cross - cross.T + (centred.T * sum_w) @ centred
-        return GaussianStatistics(sum_w, about, sum_xx)
+        return gaussian_slots.unpad(statistics, params.means, prepared, self.covariance_type)
 
     def m_step(self, statistics: GaussianStatistics, params: GaussianParams) -> GaussianParams:
         """Means and covariances that maximise the expected log-likelihood, and the prior's, with the ridge."""
@@ -290,9 +245,3 @@ class Gaussian(GaussianMoments, Plain):
         return np.concatenate(
             [rng.standard_normal((c, d)) @ lower[k].T + params.means[k] for k, c in enumerate(counts)]
         )
-
-
-def _padded(d: int, dtype: np.dtype) -> int:
-    """d up to whole registers and blocks of eight."""
-    width = max(8, NATIVE_OF[np.dtype(dtype)])
-    return -(-d // width) * width

@@ -1,6 +1,6 @@
 """The bricks of the Gaussian family, one pair for each shape of covariance. See `gaussian` for the formulas."""
 
-from fastem.kernels import moments, row_moments, whiten
+from fastem.kernels import moments, products, row_moments, whiten
 from fastem.kernels.jit import brick
 from fastem.kernels.mixture import SMALL
 from fastem.kernels.simd import fma, group, like, load, native, splat, sqrt, store
@@ -56,6 +56,25 @@ def full_accumulate_of(tile, resp, prepared, statistics, s, k):
         index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
         row_moments.weighted_rows(tile.rows, index, live, tile.root, prepared.means, k, tile.weighted, sum_x, padded)
         row_moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
+
+
+@brick
+def near_accumulate(tile, resp, prepared, statistics, s):
+    """`full_accumulate`, but about the shift and for all components at once where most responsibilities are alive."""
+    lanes, d, components = resp.shape[1], prepared.shift.size, prepared.constant.shape[1]
+    live = 0
+    for k in range(components):
+        live += moments.count_live(resp, k, lanes, tile.least[0])
+    if 5 * live < 3 * components * lanes:
+        full_accumulate(tile, resp, prepared, statistics, s)
+        return
+    near, padded = statistics.segments[s], prepared.means.shape[1]
+    for k in range(components):
+        w = moments.lane_sum(resp, k, lanes)
+        statistics.sum_w[s, k] += w
+        near[k, products.segments(d) * padded] += w
+    products.turn(tile.rows, d, tile.twice)
+    products.add_products(tile.twice, resp, components, d, padded, near)
 
 
 @brick

@@ -24,17 +24,18 @@ from fastem.kernels.simd import (
 from fastem.kernels.special import exp, log
 
 Tile = namedtuple(
-    "Tile", "columns rows weight root_weight log_prob resp root centred weighted index every least spare extra order"
+    "Tile",
+    "columns rows weight root_weight log_prob resp root centred weighted twice index every least spare extra order",
 )
 Tile.__doc__ = """Scratch of one slot: a block of B rows of X minus the shift, and what is computed of them.
 
 columns (d, B) and rows (B, d) are the same numbers with either axis innermost (rows for d > 3 only); weight (1, B) is 0
 in the lanes past the data; log_prob (1, B) is log p(x); resp (K, B) holds log p(x | k), then the responsibilities times
 the weight, and root its square root; rows past K are 0. least (1,) is the responsibility below which a lane adds
-nothing that float64 could hold; every (B,) counts the lanes. root_weight (1, B), centred (d, B), weighted (B, d) and
-index (B,) are free for bricks, and so is spare (2, K, B), for what `log_prob` leaves to `accumulate`. d is padded to
-whole registers, and with zeros. extra is what a family asks for beside: nothing, for most. order (n,) are the rows of X
-in the order in which tiles take them; empty for that of X.
+nothing that float64 could hold; every (B,) counts the lanes. root_weight (1, B), centred (d, B), weighted (B, d),
+twice (B, 2 d) and index (B,) are free for bricks, and so is spare (2, K, B), for what `log_prob` leaves to
+`accumulate`. d is padded to whole registers, and with zeros. extra is what a family asks for beside: nothing, for
+most. order (n,) are the rows of X in the order in which tiles take them; empty for that of X.
 """
 
 SMALL = 3
@@ -73,6 +74,7 @@ def make_tile(dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
         aligned(dtype, k, lanes),
         aligned(dtype, d, lanes + odd),
         aligned(dtype, lanes, d + odd),
+        aligned(dtype, lanes, 2 * d + odd),
         np.zeros(lanes + 8, np.int64),
         np.arange(lanes, dtype=np.int64),
         np.zeros(1, dtype),

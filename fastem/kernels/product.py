@@ -17,7 +17,7 @@ from fastem.kernels.simd import group, load, store
 Joint = namedtuple("Joint", "weight log_prob resp root least order")
 Joint.__doc__ = "What all groups share of a block's tiles: the fields of `Tile`, with a leading axis over the tiles."
 
-Own = namedtuple("Own", "columns rows centred spare out weighted index every root_weight extra")
+Own = namedtuple("Own", "columns rows centred spare out weighted twice index every root_weight extra")
 Own.__doc__ = """What is a group's own: of each tile columns, rows, centred and spare, with a leading axis.
 
 The others are scratch of one tile after the other; out (K, B) are the log-densities of one.
@@ -35,7 +35,7 @@ def make_own(dtype: np.dtype, d: int, k: int, lanes: int, tiles: int) -> Own:
     """Buffers of a group of d columns; what its bricks do not touch takes no memory."""
     one = make_tile(dtype, d, k, lanes)
     kept = [_repeated(array, tiles) for array in (one.columns, one.rows, one.centred, one.spare)]
-    scratch = [one.resp, one.weighted, one.index, one.every, one.root_weight, one.extra]
+    scratch = [one.resp, one.weighted, one.twice, one.index, one.every, one.root_weight, one.extra]
     return Own(*kept, *scratch)
 
 
@@ -56,6 +56,7 @@ def tile_of(t, own, joint):
         joint.root[t],
         own.centred[t],
         own.weighted,
+        own.twice,
         own.index,
         own.every,
         joint.least[t],

@@ -1,0 +1,62 @@
+"""Full covariances of components near each other: moments summed about one shift, all components at once.
+
+Moving them to the means loses digits with the squares of the distances. In units of S = P^-1 P^-T the sums about a mean
+have lost eps (|P| sd)^2 and those about the shift eps (|P| |mean - shift|)^2: it is the latter that must be small.
+"""
+
+import functools
+
+import numpy as np
+
+from fastem.kernels.products import segments
+from fastem.kernels.simd import NATIVE_OF
+
+NEAR = {4: 1e-5, 8: 1e-12}
+"""Part of S that may be lost, by bytes of the float."""
+
+FEW, MOST = 7, 48
+"""Least components and most features with which the sums are faster that way (measured)."""
+
+WASTE = 1.15
+"""Products computed, in units of those that the other way computes, up to which they are faster."""
+
+
+def worthwhile(k: int, d: int, dtype: np.dtype) -> bool:
+    """Whether sums about one shift are the faster ones."""
+    if k < FEW or not 4 < d <= MOST:
+        return False
+    native, fours = NATIVE_OF[dtype], -(-d // 4) * 4
+    columns = segments(d) * -(-d // native) * native
+    return columns * -(-k // 4) * 4 <= WASTE * k * (fours * (fours + 3) // 2)
+
+
+def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether components of factors P (K, d, d), at `centred` (K, d) from the shift, keep their digits so."""
+    with np.errstate(over="ignore"):
+        lost = np.square(np.einsum("kij,kj->ki", np.abs(lower), np.abs(centred))).sum(axis=1)
+    return bool(np.finfo(dtype).eps * lost.max() <= NEAR[dtype.itemsize])
+
+
+def zeros(slots: int, k: int, d: int, padded: int) -> np.ndarray:
+    """Slots of the segments, and a place behind them for the sum of the weights."""
+    return np.zeros((slots, -(-k // 8) * 8, segments(d) * padded + 8))
+
+
+@functools.cache
+def _pairs(d: int) -> tuple[np.ndarray, ...]:
+    """Of each pair i <= j < d, row by row: i, j, the segment that holds it, and its place there."""
+    i, j = np.triu_indices(d)
+    ahead = 2 * (j - i) <= d
+    return i, j, np.where(ahead, j - i, d - (j - i)), np.where(ahead, i, j)
+
+
+def about_means(sums: np.ndarray, centred: np.ndarray, padded: int) -> tuple[np.ndarray, np.ndarray]:
+    """sum_x (K, d) and sum_xx (K, d, d) about the means, which are `centred` from the shift."""
+    k, d = centred.shape
+    i, j, segment, place = _pairs(d)
+    sum_w, sum_xx = sums[:, segments(d) * padded, None], np.empty((k, d, d))
+    sum_xx[:, i, j] = sum_xx[:, j, i] = sums[:, segment * padded + place]
+    about_shift = sums[:, (segments(d) - 1) * padded :][:, :d]
+    sum_x = about_shift - sum_w * centred
+    cross = about_shift[:, :, None] * centred[:, None, :] + centred[:, :, None] * sum_x[:, None, :]
+    return sum_x, sum_xx - (cross + np.swapaxes(cross, 1, 2)) / 2

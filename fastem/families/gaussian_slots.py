@@ -1,0 +1,99 @@
+"""What the kernels of the Gaussian family read, and the slots of sums that they write."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.families import covariance, gaussian_near
+from fastem.families.gaussian_moments import GaussianStatistics
+from fastem.kernels.simd import NATIVE_OF
+
+
+class Prepared(NamedTuple):
+    """shift (d,); means (K, d) minus the shift; scales: P_k packed, or one over the standard deviations; log factor."""
+
+    shift: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    constant: np.ndarray
+
+
+class NearPrepared(NamedTuple):
+    """As `Prepared`, of full covariances near each other; see `gaussian_near`."""
+
+    shift: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    constant: np.ndarray
+
+
+class TiedPrepared(NamedTuple):
+    """As `Prepared`, with one packed P; centres (K, d) are P (mean - shift); zeros (1, d)."""
+
+    shift: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    constant: np.ndarray
+    centres: np.ndarray
+    zeros: np.ndarray
+
+
+class TiedSlots(NamedTuple):
+    """Slots of `GaussianStatistics` for tied covariances; sum_first is the first moment of all rows, scratch."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+    sum_xx: np.ndarray
+    sum_first: np.ndarray
+
+
+class NearSlots(NamedTuple):
+    """Slots of `GaussianStatistics` about the means, and segments (slots, K, m) about the shift: `kernels.products`."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+    sum_xx: np.ndarray
+    segments: np.ndarray
+
+
+Slots = GaussianStatistics | TiedSlots | NearSlots
+
+
+def padded(d: int, dtype: np.dtype) -> int:
+    """d up to whole registers and blocks of eight."""
+    width = max(8, NATIVE_OF[np.dtype(dtype)])
+    return -(-d // width) * width
+
+
+def zeros(slots: int, components: int, features: int, prepared: Any, covariance_type: str) -> Slots:
+    """Statistics of zeros, padded for either dtype."""
+    k, d = -(-components // 4) * 4, padded(features, np.dtype(np.float32))
+    sums = np.zeros((slots, k)), np.zeros((slots, k, d))
+    if isinstance(prepared, TiedPrepared):
+        return TiedSlots(*sums, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
+    if isinstance(prepared, NearPrepared):
+        segments = gaussian_near.zeros(slots, components, features, prepared.means.shape[1])
+        return NearSlots(*sums, np.zeros((slots, k, d, d)), segments)
+    square = covariance_type in ("full", "tied")
+    return GaussianStatistics(*sums, np.zeros((slots, k, d, d) if square else (slots, k, d)))
+
+
+def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: str) -> GaussianStatistics:
+    """Slots summed in their order, padding off, the triangle mirrored, all about the means (K, d)."""
+    k, d = means.shape
+    sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
+    sum_xx = statistics.sum_xx.sum(axis=0)
+    if covariance_type in ("diag", "spherical"):
+        return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
+    sum_xx = sum_xx[..., :d, :d]
+    sum_xx = np.where(covariance.upper_triangle(d), sum_xx, np.swapaxes(sum_xx, -1, -2))
+    centred = means - prepared.shift
+    if isinstance(statistics, NearSlots):
+        segments = statistics.segments.sum(axis=0)[:k]
+        near_x, near_xx = gaussian_near.about_means(segments, centred, prepared.means.shape[1])
+        return GaussianStatistics(sum_w, sum_x + near_x, sum_xx[:k] + near_xx)
+    if isinstance(prepared, TiedPrepared):
+        about = sum_x - sum_w[:, None] * centred
+        cross = centred.T @ sum_x
+        return GaussianStatistics(sum_w, about, sum_xx - cross - cross.T + (centred.T * sum_w) @ centred)
+    return GaussianStatistics(sum_w, sum_x, sum_xx[:k].sum(axis=0) if covariance_type == "tied" else sum_xx[:k])
