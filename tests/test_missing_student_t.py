@@ -84,22 +84,21 @@ def test_bricks_uncompiled_are_the_textbook(kind: str, d: int, dtype: type) -> N
             np.testing.assert_allclose(found[c], value, rtol=20 * eps, atol=20 * eps * np.abs(value).max())
 
 
-@pytest.mark.parametrize(("dtype", "d"), [("float64", 3), ("float64", 9), ("float32", 9)])
+@pytest.mark.parametrize("d", [3, 9])
 @pytest.mark.parametrize("options", [{}, {"df": 2.5}, {"share_df": True}], ids=["each", "fixed", "shared"])
-def test_a_step_is_that_of_the_textbook(options: dict[str, Any], dtype: str, d: int) -> None:
+def test_a_step_is_that_of_the_textbook(options: dict[str, Any], d: int) -> None:
     rng, k, n = np.random.default_rng(0), 3, 131
-    X, weight = punched(tailed_rows(rng, n, d), 0.4, rng).astype(dtype), rng.uniform(0.2, 3.0, n)
+    X, weight = punched(tailed_rows(rng, n, d), 0.4, rng), rng.uniform(0.2, 3.0, n)
     before = quietly(beginning("full", k, d, max_iter=0, **options).fit, X, sample_weight=weight)
     after = quietly(beginning("full", k, d, max_iter=1, **options).fit, X, sample_weight=weight)
-    joint = holed_density(X.astype(float), before) + np.log(before.weights_.astype(float))
+    joint = holed_density(X, before) + np.log(before.weights_)
     total = logsumexp(joint, axis=1)
     resp = weight[:, None] * np.exp(joint - total[:, None])
-    eps = 1e-10 if dtype == "float64" else 2e-4
-    assert after.history_["log_likelihood"][0] == pytest.approx(weight @ total, rel=eps)
-    means, scales, tails = student_t_step(X.astype(float), resp, before)
+    assert after.history_["log_likelihood"][0] == pytest.approx(weight @ total, rel=1e-11)
+    means, scales, tails = student_t_step(X, resp, before)
     wanted = resp.sum(axis=0) / weight.sum(), means, scales, 1 / tails
     for found, value in zip((after.weights_, after.means_, after.scales_, after.df_), wanted, strict=True):
-        np.testing.assert_allclose(found, value, rtol=10 * eps, atol=10 * eps)
+        np.testing.assert_allclose(found, value, rtol=1e-9, atol=1e-9)
 
 
 def test_scores_are_of_what_is_there() -> None:
