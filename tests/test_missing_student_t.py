@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import punched, quietly
-from family_cases import holed_density, student_t_step
+from family_cases import holed_density, student_t_rows, student_t_step
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import completed, tailed
@@ -301,6 +301,22 @@ def test_an_outlier_with_holes_moves_nothing(kind: str, distance: float) -> None
     np.testing.assert_allclose(model.scales_, start.scales_, rtol=0.06, atol=0.06)
     joint = holed_density(far, model) + np.log(model.weights_)
     np.testing.assert_allclose(model.score_samples(far), logsumexp(joint, axis=1), rtol=1e-9, atol=1e-12)
+
+
+def test_outliers_in_the_start() -> None:
+    """The race too must not end with a component for outliers, nor be run without those that alone have a column."""
+    rng = np.random.default_rng(17)
+    X = student_t_rows(rng, 600)
+    X[rng.random(X.shape) < 0.2] = np.nan
+    noise = rng.uniform(-200, 200, (15, 2))
+    noise[::2, 0] = np.nan
+    clean, model = (missing(3, df=4.0).fit(rows) for rows in (X, np.vstack([X, noise])))
+    order, other = np.argsort(clean.means_[:, 1]), np.argsort(model.means_[:, 1])
+    np.testing.assert_allclose(model.means_[other], clean.means_[order], atol=0.2)
+    X[:, 1] = np.nan
+    X[:6] = noise[1:12:2] * [1e3, 1.0]
+    alone = quietly(missing(2, df=4.0, reg_covar=1e-6).fit, X)
+    assert np.isfinite(alone.score(X)) and (abs(alone.means_[:, 1]) < 200).all()
 
 
 def test_collinear_holes_keep_their_digits() -> None:
