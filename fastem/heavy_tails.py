@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import check_observed
 from fastem.engine.chunks import chunk
 from fastem.engine.initialize import race
 from fastem.engine.model import MixtureParams
 from fastem.families.student_t import COVARIANCE_TYPES, StudentT, StudentTParams
+from fastem.families.student_t_missing import StudentTMissing
 from fastem.family_mixture import FamilyMixture
+from fastem.missing import MissingEntries
 from fastem.ranges import check_scale
 from fastem.starts import Start
 from fastem.validation import check_choice, check_init, check_numbers, check_reg_covar
@@ -24,13 +27,13 @@ ROUNDS = (30,)
 
 
 def _inside(X: np.ndarray) -> np.ndarray:
-    """Mask (n,) of the rows that are outliers in no column; columns of which half are equal have none."""
-    low, high = np.quantile(X, (0.25, 0.75), axis=0)
+    """Mask (n,) of the rows that are outliers in no column; columns of which half are equal have none, nor NaN."""
+    low, high = np.nanquantile(X, (0.25, 0.75), axis=0)
     reach = np.where(high > low, FENCE * (high - low), np.inf)
-    return np.asarray(((X >= low - reach) & (X <= high + reach)).all(axis=1))
+    return ~np.asarray(((X < low - reach) | (X > high + reach)).any(axis=1))
 
 
-class StudentTMixture(FamilyMixture):
+class StudentTMixture(MissingEntries, FamilyMixture):
     """Mixture of multivariate Student's t distributions: clusters whose outliers do not move them.
 
     A row far from a component, in units of its scale, weighs little in its location and scale. The fewer degrees of
@@ -56,6 +59,9 @@ max_time, on_collapse, accelerate
     params_init : dict, optional
         Starting values ``{"means": (K, d), "scales": (K, d, d) or (K, d), "df": (K,)}``; "df" may be left out where
         `df` is given.
+    missing : {"error", "nan"}, default "error"
+        With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Liu and Rubin 1995), in
+        `fit`, `predict`, `score` and the like. Of a row without any the density is 1.
 
     Attributes
     ----------
@@ -73,7 +79,10 @@ max_time, on_collapse, accelerate
     References
     ----------
     Peel and McLachlan (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10. Lange,
-    Little and Taylor (1989), Robust statistical modeling using the t distribution, JASA 84.
+    Little and Taylor (1989), Robust statistical modeling using the t distribution, JASA 84. Liu and Rubin (1995), ML
+    estimation of the t distribution using EM and its extensions, ECM and ECME, Statistica Sinica 5. Wang, Zhang, Luo
+    and Wei (2004), Estimation of mixtures of t distributions in the presence of missing data, Pattern Recognition
+    Letters 25.
 
     Examples
     --------
@@ -114,6 +123,7 @@ max_time, on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        missing="error",
     ):
         self._store(locals())
 
@@ -145,14 +155,16 @@ max_time, on_collapse, accelerate
             )
 
     def _check_start(self, start: Start) -> None:
-        check_scale(start.sample.X)
         names = getattr(self, "feature_names_in_", None)
+        check_observed(start.sample.X, names)
+        check_scale(start.T.astype(start.sample.X.dtype, copy=False))
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _family(self, dtype: Any = np.float64) -> StudentT:
         df = None if self.df is None else float(self.df)
-        return StudentT(self.covariance_type, self.reg_covar, np.finfo(dtype).eps, df, bool(self.share_df))
+        kind = StudentTMissing if self.missing == "nan" else StudentT
+        return kind(self.covariance_type, self.reg_covar, np.finfo(dtype).eps, df, bool(self.share_df))
 
     def _given(self, start: Start) -> StudentTParams:
         given = self.params_init
@@ -190,12 +202,13 @@ max_time, on_collapse, accelerate
         Outliers draw the centres of k-means, whose distances are squared.
         """
         params = super()._start(start, random_state, known)
-        inside = _inside(start.T)
+        inside = _inside(start.sample.X.astype(np.float64, copy=False))
         if known or self.init_params != "race" or inside.all() or inside.sum() < max(start.k, len(inside) // 2):
             return params
         weight = start.sample.sample_weight
         rows = chunk(start.sample.X[inside], weight[inside] if weight.size else None)
-        if weight.size and not rows.sample_weight.any():
+        unseen = np.isnan(rows.X).all(axis=0).any()
+        if unseen or (weight.size and not rows.sample_weight.any()):
             return params
         core = Start.of(start.model, start.k, rows, start.stop)
         runners = [params, super()._start(core, random_state)]

@@ -12,6 +12,7 @@ from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
+from fastem.missing import MissingEntries
 from fastem.priors import check_prior, known_prior, prior_for
 from fastem.ranges import check_scale
 from fastem.starts import Start, from_centres
@@ -25,7 +26,7 @@ from fastem.validation import (
 )
 
 
-class GaussianMixture(Conditioning, MixtureEstimator):
+class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     """Mixture of Gaussians, fitted by expectation-maximization.
 
     The parameters, attributes and methods of :class:`sklearn.mixture.GaussianMixture`, plus weights of rows, and an
@@ -167,12 +168,6 @@ class GaussianMixture(Conditioning, MixtureEstimator):
         check_numbers(self, Real, {"reg_covar": 0})
         check_choice("covariance_type", self.covariance_type, COVARIANCE_TYPES)
         check_prior(self.prior)
-        check_choice("missing", self.missing, ("error", "nan"))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.missing == "nan"
-        return tags
 
     def _check_start(self, start: Start) -> None:
         for name in ("prior_mean_", "prior_scale_"):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from reference import tailed
 from scipy import linalg, stats
 from scipy.optimize import brentq
 from scipy.special import digamma
@@ -149,17 +150,15 @@ def student_t_density(X: np.ndarray, model: Any) -> np.ndarray:
 
 
 def student_t_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
-    """Peel and McLachlan's M-step, with the ridge, by loops over components and a root by bisection."""
-    d, means, scales, gaps = X.shape[1], [], [], []
-    for k, (mean, scale, df) in enumerate(zip(model.means_, student_t_scales(model), model.df_, strict=True)):
-        y = X - mean
-        u = (df + d) / (df + np.einsum("ni,ij,nj->n", y, np.linalg.inv(scale), y))
-        w = resp[:, k]
-        means.append((w * u) @ X / (w * u).sum())
-        y = X - means[-1]
-        full = (w * u * y.T) @ y / w.sum() + model.reg_covar * np.eye(d)
+    """Liu and Rubin's M-step, with the ridge, by loops over components and rows, and a root by bisection."""
+    means, scales, gaps = [], [], []
+    for w, *parameters in zip(resp.T, model.means_, student_t_scales(model), model.df_, strict=True):
+        _, u, mean_log, rows, within = (np.array(a) for a in zip(*(tailed(x, *parameters) for x in X), strict=True))
+        means.append((w * u) @ rows / (w * u).sum())
+        y = rows - means[-1]
+        full = ((w * u * y.T) @ y + np.tensordot(w, within, 1)) / w.sum() + model.reg_covar * np.eye(X.shape[1])
         scales.append(full if model.covariance_type == "full" else np.diagonal(full))
-        gaps.append(w @ (np.log(u) + digamma((df + d) / 2) - np.log((df + d) / 2) - u))
+        gaps.append(w @ (mean_log - u))
     sums = resp.sum(axis=0)
     if model.df is not None:
         tails = np.full(len(sums), 1 / model.df)
@@ -170,10 +169,22 @@ def student_t_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarr
     return [np.array(means), np.array(scales), tails]
 
 
-def student_t(name: str, **options: Any) -> FamilyCase:
+def student_t(name: str, rows: Any = student_t_rows, density: Any = student_t_density, **options: Any) -> FamilyCase:
     """A case of Student's t."""
-    make = partial(fastem.StudentTMixture, **options)
-    return FamilyCase(name, make, student_t_rows, student_t_density, student_t_step)
+    return FamilyCase(name, partial(fastem.StudentTMixture, **options), rows, density, student_t_step)
+
+
+def holed_rows(rng: np.random.Generator, n: int) -> np.ndarray:
+    """The same with a quarter of the entries missing, in the first row none; some rows have nothing."""
+    X = student_t_rows(rng, n)
+    X[1:][rng.random((n - 1, 2)) < 0.25] = np.nan
+    return X
+
+
+def holed_density(X: np.ndarray, model: Any) -> np.ndarray:
+    """Multivariate t of what is there of each row."""
+    parameters = zip(np.asarray(model.means_, float), student_t_scales(model), model.df_.astype(float), strict=True)
+    return np.array([[tailed(x, *each).log_prob for x in X] for each in parameters]).T
 
 
 def factor_rows(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -284,6 +295,7 @@ CASES = [
     FamilyCase("negative_binomial", fastem.NegativeBinomialMixture, dispersed_rows, dispersed_density, dispersed_step),
     student_t("student-t"),
     student_t("student-t-diag-shared", covariance_type="diag", share_df=True),
+    student_t("student-t-holes", holed_rows, holed_density, covariance_type="diag", share_df=True, missing="nan"),
     FamilyCase("product", partial(fastem.ProductMixture, MIXED), mixed_rows, mixed_density, mixed_step),
     FamilyCase("factors", fastem.FactorAnalyzerMixture, factor_rows, factor_density, factor_step),
 ]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import multivariate_normal
+from scipy.special import digamma
+from scipy.stats import multivariate_normal, multivariate_t
 
 Array = NDArray[np.float64]
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -75,6 +76,27 @@ def completed(x: Array, mean: Array, matrix: Array) -> tuple[Array, Array]:
         (matrix[np.ix_(missing, missing)]) - regression @ matrix[np.ix_(~missing, missing)]
     )
     return row, within
+
+
+class TailedRow(NamedTuple):
+    """What a t distribution says of a row: log p of what is there, E tau, E log tau, the row completed, and by what."""
+
+    log_prob: float
+    u: float
+    mean_log: float
+    row: Array
+    within: Array
+
+
+def tailed(x: Array, mean: Array, scale: Array, df: float) -> TailedRow:
+    """Return what a t distribution of that scale matrix says of a row with holes; Liu and Rubin 1995."""
+    there = ~np.isnan(x)
+    block, y, observed = scale[np.ix_(there, there)], (x - mean)[there], int(there.sum())
+    log_prob = float(multivariate_t(mean[there], block, df).logpdf(x[there])) if observed else 0.0
+    distance = float(y @ np.linalg.solve(block, y))
+    u = (df + observed) / (df + distance)
+    mean_log = float(digamma((df + observed) / 2) - np.log((df + distance) / 2))
+    return TailedRow(log_prob, u, mean_log, *completed(x, mean, scale))
 
 
 def log_sum_exp(row: Array) -> float:

@@ -31,11 +31,9 @@ from fastem.families.gaussian_bricks import (
     full_accumulate_of,
     full_log_prob_of,
 )
-from fastem.kernels import holes, holes_across
+from fastem.kernels import completion, holes
+from fastem.kernels.completion import LOG_TWO_PI
 from fastem.kernels.jit import brick
-from fastem.kernels.simd import native
-
-LOG_TWO_PI = float(np.log(2 * np.pi))
 
 INFLATED = 1e4
 """Variance of a column over its conditional variance given the others, beyond which regressions come from S: those from
@@ -70,68 +68,27 @@ class MissingPrepared(NamedTuple):
 @brick
 def missing_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k) of what there is of x_b."""
-    extra, d = tile.extra, prepared.shift.size
-    across = extra.across
-    holes.find_holes(tile, d)
+    holes.find_holes(tile, prepared.shift.size)
     for k in range(prepared.constant.shape[1]):
-        for r in range(extra.size[0]):
-            if across.count[extra.runs[0, r]] > 0 and not prepared.inflated[k]:
-                continue
-            m = extra.runs[2, r]
-            by_covariance = prepared.inflated[k] or 2 * m > d
-            log_det = holes.regress(extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
-            holes.fill(tile, r, prepared.means, k, d)
-            if by_covariance:
-                holes.put_level(extra, r, -prepared.constant[0, k] - 0.5 * (log_det + (d - m) * LOG_TWO_PI))
-            else:
-                holes.put_level(extra, r, 0.5 * (m * LOG_TWO_PI - log_det))
-        lanes = 0 if prepared.inflated[k] else holes_across.begin_across(tile, prepared.means, k, d)
-        for b in range(0, lanes, native(across.factor)):
-            n = holes_across.most_holes(across, b)
-            if n > 0:
-                holes_across.fill_across(tile, prepared.precisions, prepared.means, k, b, n, d)
-                holes_across.put_level(across, extra.level, b)
+        completion.fill_full(tile, prepared, k, prepared.constant[0, k])
         full_log_prob_of(tile, prepared, k, out)
-        holes.add_level(extra, k, out)
+        holes.add_level(tile.extra, k, out)
 
 
 @brick
 def missing_accumulate(tile, resp, prepared, statistics, s):
     """The moments about the means of the tile with its holes filled, and the covariances of what was filled in."""
-    extra, d = tile.extra, prepared.shift.size
-    across = extra.across
     for k in range(prepared.constant.shape[1]):
-        for r in range(extra.size[0]):
-            if across.count[extra.runs[0, r]] > 0 and not prepared.inflated[k]:
-                continue
-            weight = holes.weight_of(extra, r, resp, k)
-            if weight <= tile.least[0]:
-                continue
-            by_covariance = prepared.inflated[k] or 2 * extra.runs[2, r] > d
-            holes.regress(extra, r, prepared.precisions, prepared.covariances, k, by_covariance)
-            holes.fill(tile, r, prepared.means, k, d)
-            holes.add_within(extra, r, weight, statistics.sum_xx[s, k])
-        lanes = 0 if prepared.inflated[k] else holes_across.begin_across(tile, prepared.means, k, d)
-        for b in range(0, lanes, native(across.factor)):
-            n = holes_across.most_holes(across, b)
-            if n > 0:
-                holes_across.fill_across(tile, prepared.precisions, prepared.means, k, b, n, d)
-                holes_across.add_within_across(tile, resp, k, b, n, statistics.sum_xx[s, k])
+        completion.fill_full_and_add(tile, resp, prepared, k, 1.0, statistics.sum_xx[s, k])
         full_accumulate_of(tile, resp, prepared, statistics, s, k)
 
 
 @brick
 def missing_diag_log_prob(tile, prepared, out):
-    """out[k, b] = log p(x_b | k) of what there is of x_b: a hole at the mean adds nothing but its `level`."""
-    runs, index, d = tile.extra.runs, tile.extra.index, prepared.shift.size
-    holes.find_holes(tile, d)
+    """out[k, b] = log p(x_b | k) of what there is of x_b."""
+    holes.find_holes(tile, prepared.shift.size)
     for k in range(prepared.constant.shape[1]):
-        for r in range(tile.extra.size[0]):
-            level = 0.0
-            for i in range(runs[2, r]):
-                level += prepared.precisions[k, index[r, i]]
-            holes.put_level(tile.extra, r, level if runs[2, r] < d else -prepared.constant[0, k])
-        holes.fill_means(tile, prepared.means, k, d)
+        completion.fill_diag(tile, prepared, k, prepared.constant[0, k])
         diag_log_prob_of(tile, prepared, k, out)
         holes.add_level(tile.extra, k, out)
 
@@ -139,14 +96,8 @@ def missing_diag_log_prob(tile, prepared, out):
 @brick
 def missing_diag_accumulate(tile, resp, prepared, statistics, s):
     """The moments about the means of what there is, and the variances of what there is not."""
-    runs, index, d = tile.extra.runs, tile.extra.index, prepared.shift.size
-    sum_xx = statistics.sum_xx[s]
     for k in range(prepared.constant.shape[1]):
-        for r in range(tile.extra.size[0]):
-            weight = holes.weight_of(tile.extra, r, resp, k)
-            for i in range(runs[2, r]):
-                sum_xx[k, index[r, i]] += weight * prepared.covariances[k, index[r, i]]
-        holes.fill_means(tile, prepared.means, k, d)
+        completion.fill_diag_and_add(tile, resp, prepared, k, 1.0, statistics.sum_xx[s])
         diag_accumulate_of(tile, resp, prepared, statistics, s, k)
 
 

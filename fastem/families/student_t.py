@@ -20,7 +20,7 @@ Lange, Little and Taylor (1989), Robust statistical modeling using the t distrib
 """
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,6 +88,8 @@ class Prepared(NamedTuple):
 class StudentT(Plain):
     """The family of t distributions; `df` is a number, or None to estimate it, with `share_df` one for all."""
 
+    gaussian_type: type[Gaussian] = Gaussian
+
     def __init__(
         self,
         covariance_type: str = "full",
@@ -96,20 +98,24 @@ class StudentT(Plain):
         df: float | None = None,
         share_df: bool = False,
     ):
-        self.gaussian = Gaussian(covariance_type, reg_covar, eps)
+        self.gaussian = self.gaussian_type(covariance_type, reg_covar, eps)
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
         self.between = {"tails": (0.0, np.inf)}
         if covariance_type == "diag":
             self.between["scales"] = (self.gaussian.reg_covar, np.inf)
 
-    def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
+    def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
         if self.covariance_type == "diag":
             return bricks.diag_log_prob, bricks.diag_accumulate
         return bricks.full_log_prob, bricks.full_accumulate
 
-    def prepare(self, params: StudentTParams, dtype: np.dtype, weights: np.ndarray) -> Prepared:
-        """Factor the scale matrices; `ValueError` if one is not positive definite, or no t distribution has the tails.
+    def prepare(self, params: StudentTParams, dtype: np.dtype, weights: np.ndarray) -> Any:
+        """Factor the scale matrices; `ValueError` if one is not positive definite, or no t has these tails."""
+        return self._with_tails(self.gaussian.prepare(params.gaussian, dtype, weights), params, dtype)
+
+    def _with_tails(self, gaussian: Any, params: StudentTParams, dtype: np.dtype) -> Prepared:
+        """`prepare`, with what the Gaussian prepares.
 
         Estimated tails are refused above their bound, where extrapolation may lead.
         """
@@ -120,7 +126,6 @@ class StudentT(Plain):
                 f"{most:.3g} are wanted. Start elsewhere, or fix df"
             )
         d, itemsize = params.means.shape[1], np.dtype(dtype).itemsize
-        gaussian = self.gaussian.prepare(params.gaussian, dtype, weights)
         tails = np.maximum(params.tails, LEAST_TAIL[itemsize])
         constant = gaussian.constant + log_rise(0.5 / tails, 0.5 * d)
         rows = ((row.reshape(1, -1)).astype(dtype) for row in (constant, -tails, -0.5 * (1.0 / tails + d)))
@@ -142,8 +147,7 @@ class StudentT(Plain):
         sum_w, sum_log = statistics.sum_w.sum(axis=0)[:k], statistics.sum_log.sum(axis=0)[:k]
         rise = 1.0 + d * params.tails
         sum_u, sum_x, sum_xx = (leaf * _along(rise, leaf) for leaf in sums)
-        mean_log = np.log1p(d * params.tails) - log_less_digamma(_shapes(params.tails) + 0.5 * d)
-        return StudentTStatistics(sum_w, sum_u, sum_w * mean_log - sum_log, sum_x, sum_xx)
+        return StudentTStatistics(sum_w, sum_u, sum_w * mean_log(params.tails, d) - sum_log, sum_x, sum_xx)
 
     def m_step(self, statistics: StudentTStatistics, params: StudentTParams) -> StudentTParams:
         """The maximum of the expected log-likelihood of rows and scales tau, with the ridge."""
@@ -273,6 +277,11 @@ class StudentT(Plain):
 def _along(a: np.ndarray, leaf: np.ndarray) -> np.ndarray:
     """a (K,) with the axes of `leaf`."""
     return a.reshape(-1, *(1,) * (leaf.ndim - 1))
+
+
+def mean_log(tails: np.ndarray, d: Any) -> np.ndarray:
+    """E log tau of a row of d features, but for its -log(1 + q / nu)."""
+    return np.log1p(d * tails) - log_less_digamma(_shapes(tails) + 0.5 * d)
 
 
 def _shapes(tails: np.ndarray) -> np.ndarray:

@@ -30,26 +30,38 @@ def put_density(q, tile, prepared, k, b, out):
 @brick
 def full_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k)."""
-    lanes, d = out.shape[1], -(-prepared.shift.size // 4) * 4
     for k in range(prepared.constant.shape[1]):
-        for b in range(0, lanes, group(out)):
-            if prepared.shift.size <= 2:
-                q = whiten.tiniest_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
-            elif d == 4:
-                q = whiten.tiny_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
-            else:
-                whiten.subtract_mean(tile.columns, b, prepared.means, k, tile.centred, d)
-                q = whiten.squared_norm(prepared.scales, k, tile.centred, d)
-            put_density(q, tile, prepared, k, b, out)
+        full_log_prob_of(tile, prepared, k, out)
+
+
+@brick
+def full_log_prob_of(tile, prepared, k, out):
+    """`full_log_prob` of one component."""
+    d = -(-prepared.shift.size // 4) * 4
+    for b in range(0, out.shape[1], group(out)):
+        if prepared.shift.size <= 2:
+            q = whiten.tiniest_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
+        elif d == 4:
+            q = whiten.tiny_squared_norm(tile.columns, b, prepared.means, prepared.scales, k)
+        else:
+            whiten.subtract_mean(tile.columns, b, prepared.means, k, tile.centred, d)
+            q = whiten.squared_norm(prepared.scales, k, tile.centred, d)
+        put_density(q, tile, prepared, k, b, out)
 
 
 @brick
 def diag_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k)."""
     for k in range(prepared.constant.shape[1]):
-        for b in range(0, out.shape[1], group(out)):
-            q = whiten.scaled_distance(tile.columns, b, prepared.means, prepared.scales, k, prepared.shift.size)
-            put_density(q, tile, prepared, k, b, out)
+        diag_log_prob_of(tile, prepared, k, out)
+
+
+@brick
+def diag_log_prob_of(tile, prepared, k, out):
+    """`diag_log_prob` of one component."""
+    for b in range(0, out.shape[1], group(out)):
+        q = whiten.scaled_distance(tile.columns, b, prepared.means, prepared.scales, k, prepared.shift.size)
+        put_density(q, tile, prepared, k, b, out)
 
 
 @brick
@@ -81,46 +93,54 @@ def weigh(tile, resp, k, lanes, sum_w, sum_log, full):
 @brick
 def full_accumulate(tile, resp, prepared, statistics, s):
     """All sums of the tile, those of x about the locations; sum_xx above the diagonal only."""
+    for k in range(prepared.constant.shape[1]):
+        full_accumulate_of(tile, resp, prepared, statistics, s, k)
+
+
+@brick
+def full_accumulate_of(tile, resp, prepared, statistics, s, k):
+    """`full_accumulate` of one component."""
     lanes, d = resp.shape[1], prepared.shift.size
     sum_u, sum_x, sum_xx = statistics.sum_u[s], statistics.sum_x[s], statistics.sum_xx[s]
-    for k in range(prepared.constant.shape[1]):
-        live = moments.count_live(resp, k, lanes, tile.least[0])
-        if live == 0:
-            continue
-        u = weigh(tile, resp, k, lanes, statistics.sum_w[s], statistics.sum_log[s], True)
-        if d <= 3:
-            moments.tiny_moments(tile.columns, tile.root, prepared.means, k, lanes, sum_u, sum_x, sum_xx[k], d)
-            continue
-        sum_u[k] += u
-        if d <= moments.LANE_MAJOR and 2 * live > lanes:
-            padded = -(-d // 4) * 4
-            moments.weighted_lanes(tile.columns, tile.root, prepared.means, k, lanes, tile.centred, sum_x, padded)
-            moments.lane_products(tile.centred, lanes, sum_xx[k], padded)
-        else:
-            padded = prepared.means.shape[1]
-            index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
-            row_moments.weighted_rows(
-                tile.rows, index, live, tile.root, prepared.means, k, tile.weighted, sum_x, padded
-            )
-            row_moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
+    live = moments.count_live(resp, k, lanes, tile.least[0])
+    if live == 0:
+        return
+    u = weigh(tile, resp, k, lanes, statistics.sum_w[s], statistics.sum_log[s], True)
+    if d <= 3:
+        moments.tiny_moments(tile.columns, tile.root, prepared.means, k, lanes, sum_u, sum_x, sum_xx[k], d)
+        return
+    sum_u[k] += u
+    if d <= moments.LANE_MAJOR and 2 * live > lanes:
+        padded = -(-d // 4) * 4
+        moments.weighted_lanes(tile.columns, tile.root, prepared.means, k, lanes, tile.centred, sum_x, padded)
+        moments.lane_products(tile.centred, lanes, sum_xx[k], padded)
+    else:
+        padded = prepared.means.shape[1]
+        index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
+        row_moments.weighted_rows(tile.rows, index, live, tile.root, prepared.means, k, tile.weighted, sum_x, padded)
+        row_moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
 
 
 @brick
 def diag_accumulate(tile, resp, prepared, statistics, s):
     """All sums of the tile, those of x about the locations, feature by feature."""
+    for k in range(prepared.constant.shape[1]):
+        diag_accumulate_of(tile, resp, prepared, statistics, s, k)
+
+
+@brick
+def diag_accumulate_of(tile, resp, prepared, statistics, s, k):
+    """`diag_accumulate` of one component."""
     lanes, d = resp.shape[1], prepared.shift.size
     sum_x, sum_xx = statistics.sum_x[s], statistics.sum_xx[s]
-    for k in range(prepared.constant.shape[1]):
-        live = moments.count_live(resp, k, lanes, tile.least[0])
-        if live == 0:
-            continue
-        u = weigh(tile, resp, k, lanes, statistics.sum_w[s], statistics.sum_log[s], False)
-        statistics.sum_u[s, k] += u
-        weights = tile.spare[0]
-        if d <= SMALL or d < native(resp):
-            moments.square_sums(tile.columns, weights, prepared.means, k, lanes, sum_x, sum_xx, d)
-        else:
-            index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
-            row_moments.square_rows(
-                tile.rows, index, live, weights, prepared.means, k, sum_x, sum_xx, prepared.means.shape[1]
-            )
+    live = moments.count_live(resp, k, lanes, tile.least[0])
+    if live == 0:
+        return
+    statistics.sum_u[s, k] += weigh(tile, resp, k, lanes, statistics.sum_w[s], statistics.sum_log[s], False)
+    weights = tile.spare[0]
+    if d <= SMALL or d < native(resp):
+        moments.square_sums(tile.columns, weights, prepared.means, k, lanes, sum_x, sum_xx, d)
+    else:
+        padded = prepared.means.shape[1]
+        index = row_moments.live_rows(resp, k, tile.least[0], live, tile.index, tile.every)
+        row_moments.square_rows(tile.rows, index, live, weights, prepared.means, k, sum_x, sum_xx, padded)

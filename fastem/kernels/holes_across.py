@@ -200,12 +200,15 @@ def _substitute(a, n):
 
 
 @inlined
-def add_within_across(tile, resp, k, b, n, sum_xx):
-    """Add the conditional covariances of the holes of the lanes from b on, weighted, to sum_xx above its diagonal."""
+def add_within_across(tile, resp, k, b, n, share, sum_xx):
+    """Add `share` of the conditional covariances of the holes of the lanes from b on, weighted, to sum_xx.
+
+    Above its diagonal.
+    """
     across = tile.extra.across
     a, index, q = across.factor, across.index, n + 3
     for lane in range(native(a)):
-        across.line[1, lane] = resp[k, b + lane] if resp[k, b + lane] > tile.least[0] else 0.0
+        across.line[1, lane] = resp[k, b + lane] * share if resp[k, b + lane] > tile.least[0] else 0.0
     _invert(across, b, n)
     for lane in range(native(a)):
         if across.line[1, lane] > 0.0:
