@@ -113,6 +113,8 @@ def compiled(function: Callable) -> Callable:
 def _with_whole_cache(kernel: Any) -> Callable:
     """`kernel`, compiled anew where a full disk or a copy left files of its cache that are cut off.
 
+    And where another version of fastem left types in it that this one has elsewhere, or no longer.
+
     All families share one index of numba's cache, which numbers their files. Of two processes that compile at the same
     time each would take the next number, and the index of one lead to the code of the other: so each numbers its own.
     """
@@ -123,7 +125,7 @@ def _with_whole_cache(kernel: Any) -> Callable:
     def call(*arguments: Any) -> Any:
         try:
             return kernel(*arguments)
-        except (EOFError, UnpicklingError):
+        except (EOFError, UnpicklingError, AttributeError, ImportError):
             kernel._cache.flush()
             return kernel(*arguments)
 
