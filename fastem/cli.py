@@ -85,7 +85,7 @@ Columns = Annotated[
     str | None, Option(help="Names, or numbers from 0, as in a,b,c; or numeric.", show_default="all columns")
 ]
 WeightsColumn = Annotated[str | None, Option(help="The column with the weights of the rows.", show_default=False)]
-RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="16 MB")]
+RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="4 MB")]
 Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.")]
 Missing = Annotated[bool, Option("--missing", help="Entries that are empty or NaN were not observed: fit the others.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]

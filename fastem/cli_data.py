@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.engine.reader import CHUNK_BYTES
+from fastem.data import SMALL_MAP
 from fastem.sources import Chunks
 from fastem.tables import check_names, column_names, read_table, read_weights
 from fastem.wording import plural
 
-SMALL = 3 * CHUNK_BYTES
-"""Size of a file that is read into memory: the buffers that read ahead take as much."""
+SMALL = SMALL_MAP
+"""Size of a file that is read into memory."""
 
 
 class DataFiles(NamedTuple):

@@ -17,7 +17,7 @@ PIECE = 1 << 21
 """Numbers of a piece of the rows in memory, where what is computed of them has a size of its own."""
 
 SMALL_MAP = 48 << 20
-"""Bytes up to which a memory-mapped array is read as if it were in memory: the buffers of a source take as many."""
+"""Bytes up to which a memory-mapped array, or a file of the command line, is read as if it were in memory."""
 
 
 @dataclass

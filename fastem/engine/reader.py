@@ -12,8 +12,8 @@ import numpy as np
 
 from fastem.engine.chunks import Chunk, chunk
 
-CHUNK_BYTES = 16 << 20
-"""Size of a chunk's rows: past a few MB larger chunks are no faster, and three of them are in memory."""
+CHUNK_BYTES = 4 << 20
+"""Size of a chunk's rows; three are in memory. Those of 16 MB leave the cache, and are read at 0.7 of the rate."""
 
 PIECE = 1 << 17
 """Numbers read and then checked at a time, while they are in the cache."""

@@ -139,10 +139,16 @@ def split(block: np.ndarray, picked: Picked) -> tuple[np.ndarray, np.ndarray | N
     return X, None if picked.weights is None else block[:, picked.weights]
 
 
-def assemble(columns: Sequence[Any], picked: Picked) -> tuple[np.ndarray, np.ndarray | None]:
-    """The same from the columns of a block; one with texts may be its distinct ones and their places in the rows."""
+def assemble(
+    columns: Sequence[Any], picked: Picked, X: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same from the columns of a block; one with texts may be its distinct ones and their places in the rows.
+
+    The features are written to `X` where that is given.
+    """
     first = columns[picked.columns[0]]
-    X = np.empty((len(first[1] if isinstance(first, tuple) else first), len(picked.columns)), picked.dtype)
+    if X is None:
+        X = np.empty((len(first[1] if isinstance(first, tuple) else first), len(picked.columns)), picked.dtype)
     for j, i in enumerate(picked.columns):
         if picked.coding is None:
             X[:, j] = columns[i]
