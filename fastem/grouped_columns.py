@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from fastem.columns import check_finite
 from fastem.data import Check, Data, check_columns, in_memory
 from fastem.engine.chunks import chunk
 from fastem.mixed_tables import Table, open_product, positions, told_of
@@ -28,6 +29,7 @@ class GroupedColumns:
     n_jobs: int | None
     callback: Any
     warm_start: bool
+    missing: str
     weights_: np.ndarray
     components_: dict[Any, Any]
 
@@ -59,6 +61,8 @@ class GroupedColumns:
             with open_product(self._product, X, sample_weight, **options) as rows:
                 self._learn_columns(rows.source, reset)
                 rows.check = Check(self, reset)
+                rows.columns = self._product.columns
+                rows.missing = "nan" if self._has_holes else "error"
                 yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
         except BaseException:
             if weights is not None and self.weights_ is weights:
@@ -73,7 +77,8 @@ class GroupedColumns:
             mixture: Any = clone(part.estimator)
             if type(mixture) is type(old := before.get(part.key)):
                 vars(mixture).update(attributes_of(old))
-            self.components_[part.key] = mixture.set_params(n_components=self.n_components, n_jobs=self.n_jobs)
+            gaps = {"missing": "nan"} if self.missing == "nan" else {}
+            self.components_[part.key] = mixture.set_params(n_components=self.n_components, n_jobs=self.n_jobs, **gaps)
 
     def _table(self, X: Any, reset: bool, sample_weight: Any = None) -> np.ndarray:
         """The columns of the groups as numbers of one dtype, C-contiguous."""
@@ -101,7 +106,14 @@ class GroupedColumns:
             check_columns(mixture, of_group, True)
             vars(mixture).pop("categories_", None)
 
+    @property
+    def _has_holes(self) -> bool:
+        """Whether entries of any group may be missing."""
+        return any(getattr(mixture, "missing", None) == "nan" for mixture in self.components_.values())
+
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         for part, mixture, where in self._cut:
             with told_of(part.columns):
+                if self._has_holes:  # else there were none in any group
+                    check_finite(X[:, where], None, getattr(mixture, "missing", None))
                 mixture._check_rows(X[:, where], reset)
