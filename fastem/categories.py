@@ -26,8 +26,10 @@ def encoded(
     columns, names = _columns(X)
     given = None if sample_weight is None else check_weights(sample_weight, len(columns[0]) if columns else 0)
     counts = np.ones(len(X), bool) if given is None else given > 0
-    if categories is None and _is_numeric(X) and X.size and (most := _without_gaps(np.asarray(X), counts)) is not None:
-        return X, [list(range(m)) for m in most]
+    if categories is None and _is_numeric(X) and X.size:
+        most = _without_gaps(np.asarray(X), counts, missing)
+        if most is not None:
+            return X, [list(range(m)) for m in most]
     if categories is not None and len(columns) != len(categories):
         raise ValueError(
             f"X has {len(columns)} features, and the model was fitted on {len(categories)}. Give the columns that the "
@@ -181,14 +183,17 @@ def _is_numeric(X: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
-def _without_gaps(X: np.ndarray, counts: np.ndarray) -> list[int] | None:
+def _without_gaps(X: np.ndarray, counts: np.ndarray, missing: str) -> list[int] | None:
     """Number of levels of each column, if they are 0, 1, ... and all of them occur in rows that count."""
     with np.errstate(invalid="ignore"):
-        whole = ((X >= 0) & (X < MOST) & (X == np.floor(X))).all()
-    if not whole:
+        there = (X >= 0) & (X < MOST) & (X == np.floor(X))
+    if not (there | np.isnan(X) if missing == "nan" else there).all() or not there.any(axis=0).all():
         return None
-    most = X.max(axis=0).astype(int) + 1
-    found = [np.bincount(column[counts].astype(np.intp), minlength=m) for column, m in zip(X.T, most, strict=True)]
+    most = np.fmax.reduce(X, axis=0).astype(int) + 1
+    found = [
+        np.bincount(column[counts & whole].astype(np.intp), minlength=m)
+        for column, whole, m in zip(X.T, there.T, most, strict=True)
+    ]
     return most.tolist() if all(count.all() for count in found) else None
 
 

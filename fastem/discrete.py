@@ -149,8 +149,8 @@ max_time, on_collapse, accelerate
 class MultinomialMixture(FamilyMixture):
     """Mixture of rows that count what kinds their trials had, such as the words of documents.
 
-    Rows may differ in their number of trials, given which they are scored. Where it is 1 in all of them, this is a
-    mixture of one categorical variable.
+    Rows may differ in their number of trials, given which they are scored; no count may be missing, for then it is not
+    known. Where it is 1 in all of them, this is a mixture of one categorical variable.
 
     Parameters
     ----------

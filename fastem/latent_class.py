@@ -33,7 +33,7 @@ max_time, on_collapse, accelerate
         own: the fit maximises the posterior density under Dirichlet priors of the probabilities. None is then 0 but
         those of categories that the sample missed.
     missing : {"error", "nan"}, default "error"
-        As in :class:`fastem.BernoulliMixture`; of texts and other objects None and pandas' NA are missing, too.
+        As in :class:`fastem.BernoulliMixture`; of texts and other objects None, NaT and pandas' NA are missing, too.
     weights_init : (K,), optional
     params_init : (K, m), optional
         Starting values of `weights_` and `probabilities_`.

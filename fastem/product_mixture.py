@@ -46,12 +46,12 @@ class ProductMixture(MissingEntries, GroupedColumns, FamilyMixture):
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`. A component that collapses in any group has collapsed.
-    weights_init : (K,), optional
     missing : {"error", "nan"}, default "error"
         With "nan" NaN, and in categories also None, NaT and pandas' NA, are entries that were not observed, in all
-        groups: the likelihood is that of the others. Groups may have it each by itself, as in ``{"age":
-        fastem.GaussianMixture(missing="nan"), "visits": "poisson"}``. "multinomial", "student_t" and an exposure take
-        none.
+        groups: the likelihood is that of the others, in `fit` and the methods of what it fitted. A group may have them
+        by itself: ``{"age": fastem.GaussianMixture(missing="nan"), "visits": "poisson"}``. "multinomial", "student_t"
+        and an exposure have none.
+    weights_init : (K,), optional
     params_init : dict, optional
         For each key of the product the starting values of its group: what `params_init` of its family's mixture takes;
         of "gaussian" a dict of "means" and "covariances".

@@ -360,6 +360,17 @@ def test_bricks_uncompiled(name: str, dtype: Any, rng: np.random.Generator) -> N
         assert family.expected_log_prob(sums, params) == pytest.approx(expected, rel=rtol)
 
 
+def test_numbers_of_frames_may_be_missing() -> None:
+    pd = pytest.importorskip("pandas")
+    whole = pd.DataFrame({"a": pd.array([1, 2, None, 4], "Int64"), "b": pd.array([0, None, 3, 1], "Int64")})
+    given = np.array([[1, 0], [2, None], [None, 3], [4, 1]], object)
+    for X in (whole, given, given.astype(np.float32)):
+        found = fastem.PoissonMixture(missing="nan").fit(X)
+        np.testing.assert_allclose(found.rates_, [[7 / 3, 4 / 3]], rtol=1e-6 if found.rates_.dtype == "f4" else 1e-12)
+    levels = fastem.CategoricalMixture(missing="nan").fit(np.array([[0, 1], [1, np.nan], [np.nan, 0]], np.float32))
+    assert levels.probabilities_.dtype == np.float32
+
+
 def test_a_component_without_entries_in_a_column_keeps_its_parameter() -> None:
     params = PoissonParams(RATES)
     sums = MissingSums(np.array([2.0, 3.0]), np.array([[0, 4.0, 6], [3, 3, 3]]), np.array([[0, 2.0, 2], [3, 3, 1]]))
@@ -369,7 +380,7 @@ def test_a_component_without_entries_in_a_column_keeps_its_parameter() -> None:
     np.testing.assert_allclose(found.probabilities[0], [0.25, 0.75, 0, 0.9, 0.1, 0.5, 0.5, 0, 0])
 
 
-def test_texts_may_be_missing() -> None:
+def test_texts_may_be_missing(tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
     town = ["Ulm", None, "Bonn", "Ulm", np.nan, "Bonn", "Ulm", "Bonn"]
     size = [1.0, 2.0, np.nan, 1.0, 2.0, 1.0, 2.0, 1.0]
@@ -383,6 +394,21 @@ def test_texts_may_be_missing() -> None:
         hole = X.iloc[[1]] if hasattr(X, "iloc") else X[[1]]
         assert found.score_samples(hole) == pytest.approx(np.log(3 / 7))
         assert set(found.sample(50, 0)[0][:, 0]) == {"Bonn", "Ulm"}
+    pytest.importorskip("pyarrow")
+    frame.to_parquet(tmp_path / "x.parquet")
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    for path in (tmp_path / "x.parquet", tmp_path / "x.csv"):
+        found = fastem.CategoricalMixture(missing="nan").fit(path)
+        np.testing.assert_allclose(found.probabilities_, [[0.5, 0.5, 4 / 7, 3 / 7]], rtol=1e-12)
+        np.testing.assert_allclose(found.score_samples(path)[1], np.log(3 / 7), rtol=1e-12)
+        with pytest.raises(ValueError, match="NaN in row .*missing='nan'"):
+            fastem.CategoricalMixture().fit(path)
+    frame["town"] = "Ulm"
+    frame["size"] = np.nan
+    frame.to_csv(tmp_path / "y.csv", index=False)
+    for X in (frame, tmp_path / "y.csv"):
+        with pytest.raises(ValueError, match="all values are missing in column 'size'"):
+            fastem.CategoricalMixture(missing="nan").fit(X)
     with pytest.raises(ValueError, match="missing value in column 0, rows 1, 4; .*missing='nan'"):
         fastem.CategoricalMixture().fit(array)
 
