@@ -310,6 +310,20 @@ def test_two_levels_are_yes_and_no(rng: np.random.Generator) -> None:
         assert two.bic(X) == pytest.approx(yes.bic(X), rel=1e-12)
 
 
+def test_what_is_missing_is_not_impossible() -> None:
+    nothing = np.zeros((20, 2))
+    gaps = [[1.0, np.nan], [np.nan, 0.0], [np.nan, np.nan]]
+    for kind in (fastem.BernoulliMixture, fastem.PoissonMixture):
+        assert kind(missing="nan").fit(nothing).score_samples(gaps).tolist() == [-np.inf, 0.0, 0.0]
+    ones = fastem.BernoulliMixture(missing="nan").fit(nothing + 1)
+    assert ones.score_samples([[0.0, np.nan], [np.nan, 1.0]]).tolist() == [-np.inf, 0.0]
+    apart = {"weights_init": WEIGHTS, "params_init": [[0.0, 0.5], [0.5, 0.0]], "max_iter": 0, "missing": "nan"}
+    two = quietly(fastem.BernoulliMixture(2, **apart).fit, nothing)
+    np.testing.assert_allclose(two.predict_proba([[1.0, np.nan], [np.nan, np.nan]]), [[0, 1], WEIGHTS], atol=1e-12)
+    assert two.score_samples([[1.0, 1.0]]).tolist() == [-np.inf]
+    assert two.score_samples([[1.0, np.nan]])[0] == pytest.approx(np.log(0.35))
+
+
 def test_a_prior_is_rows_at_the_mean_of_what_is_there(rng: np.random.Generator) -> None:
     X = counts(rng)
     weight = rng.integers(1, 4, N)

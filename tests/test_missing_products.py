@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from cases import punched, quietly
 from family_cases import CASES
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import logsumexp
 from sklearn.base import clone
@@ -97,6 +99,12 @@ def test_all_groups_have_the_holes_of_the_product(rng: np.random.Generator) -> N
     repeated = quietly(begun(max_iter=6).fit, np.repeat(X, weight.astype(int), axis=0))
     weighted = quietly(begun(max_iter=6).fit, X, sample_weight=weight)
     np.testing.assert_allclose(weighted.lower_bounds_, repeated.lower_bounds_, rtol=1e-9)
+    often = np.tile(X, (30, 1))  # more than a tile
+    one, two = (
+        quietly(begun(max_iter=6, n_jobs=jobs).fit, often, sample_weight=np.tile(weight, 30)) for jobs in (1, 2)
+    )
+    np.testing.assert_allclose(one.lower_bounds_, weighted.lower_bounds_, rtol=1e-11)
+    assert one.lower_bounds_ == two.lower_bounds_
     drawn, _ = found.sample(40, 0)
     assert not np.isnan(drawn).any()
 
@@ -123,6 +131,22 @@ def test_complete_rows_are_fitted_as_ever(rng: np.random.Generator) -> None:
     plain, missing = (quietly(begun(missing=m, max_iter=8).fit, X) for m in ("error", "nan"))
     np.testing.assert_allclose(missing.lower_bounds_, plain.lower_bounds_, rtol=1e-12)
     np.testing.assert_allclose(missing.score_samples(X), plain.score_samples(X), rtol=1e-11)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.3, 0.8]), st.integers(1, 3), st.booleans())
+def test_the_objective_never_falls(seed: int, share: float, k: int, thin: bool) -> None:
+    rng = np.random.default_rng(seed)
+    X = rows(rng, 60, share)
+    X[0] = 1.0
+    if thin:
+        X[1:, 2] = np.nan
+    exact = PEOPLE | {PAIR: clone(DIAG).set_params(reg_covar=0.0)}  # a ridge has an objective of its own
+    options = {"n_components": k, "init_params": "random", "tol": 0.0, "max_iter": 25, "accelerate": None}
+    found = quietly(people(product=exact, **options).fit, X)
+    history = found.history_["log_likelihood"]
+    assert np.isfinite(history).all()
+    if not any(found.diagnostics_[event] for event in ("restarted", "floored", "parted")):
+        assert np.diff(history).min(initial=0) >= -1e-11 * (len(X) + abs(history).max())
 
 
 def test_sources_files_dtypes_and_sizes(rng: np.random.Generator, tmp_path: Path) -> None:
@@ -219,6 +243,8 @@ def test_holes_that_are_none_are_told_by_row_column_and_option(rng: np.random.Ge
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(ValueError, match="all values are missing in column 1 of"):
         people().fit(source)
+    with pytest.raises(ValueError, match="nan in column 1, rows 0, 1, .*an exposure above 0"):
+        people(product={(0, 1): fastem.PoissonMixture(exposure=1), 2: "gaussian"}).fit(np.where(X < 0, 0, np.floor(X)))
     X[:, 1] = np.arange(len(X)) % 3
     X[4, 0] = np.inf
     with pytest.raises(ValueError, match=r"infinity in row 4 \(column 0\)"):
