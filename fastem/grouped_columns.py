@@ -42,7 +42,14 @@ class GroupedColumns:
         """Each group, its mixture, and where its columns are among those of all."""
         parts = self._product.parts
         ends = np.cumsum([len(part.columns) for part in parts]).tolist()
-        return [(p, self.components_[p.key], slice(z - len(p.columns), z)) for p, z in zip(parts, ends, strict=True)]
+        return [(p, self._mixture_of(p), slice(z - len(p.columns), z)) for p, z in zip(parts, ends, strict=True)]
+
+    def _mixture_of(self, part: Part) -> Any:
+        """The mixture of a group, which has holes where the product or the group says so: now, not as of the fit."""
+        mixture = self.components_[part.key]
+        if hasattr(mixture, "missing"):
+            mixture.missing = "nan" if self.missing == "nan" else part.estimator.missing
+        return mixture
 
     @contextmanager
     def _opened(
@@ -77,8 +84,7 @@ class GroupedColumns:
             mixture: Any = clone(part.estimator)
             if type(mixture) is type(old := before.get(part.key)):
                 vars(mixture).update(attributes_of(old))
-            gaps = {"missing": "nan"} if self.missing == "nan" else {}
-            self.components_[part.key] = mixture.set_params(n_components=self.n_components, n_jobs=self.n_jobs, **gaps)
+            self.components_[part.key] = mixture.set_params(n_components=self.n_components, n_jobs=self.n_jobs)
 
     def _table(self, X: Any, reset: bool, sample_weight: Any = None) -> np.ndarray:
         """The columns of the groups as numbers of one dtype, C-contiguous."""
@@ -109,7 +115,7 @@ class GroupedColumns:
     @property
     def _has_holes(self) -> bool:
         """Whether entries of any group may be missing."""
-        return any(getattr(mixture, "missing", None) == "nan" for mixture in self.components_.values())
+        return any(getattr(mixture, "missing", None) == "nan" for _, mixture, _ in self._cut)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         for part, mixture, where in self._cut:

@@ -48,7 +48,7 @@ max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`. A component that collapses in any group has collapsed.
     missing : {"error", "nan"}, default "error"
         With "nan" NaN, and in categories also None, NaT and pandas' NA, are entries that were not observed, in all
-        groups: the likelihood is that of the others, in `fit` and the methods of what it fitted. A group may have them
+        groups: the likelihood is that of the others, in `fit`, `predict`, `score` and the like. A group may have them
         by itself: ``{"age": fastem.GaussianMixture(missing="nan"), "visits": "poisson"}``. "multinomial", "student_t"
         and an exposure have none.
     weights_init : (K,), optional

@@ -131,6 +131,13 @@ def test_complete_rows_are_fitted_as_ever(rng: np.random.Generator) -> None:
     plain, missing = (quietly(begun(missing=m, max_iter=8).fit, X) for m in ("error", "nan"))
     np.testing.assert_allclose(missing.lower_bounds_, plain.lower_bounds_, rtol=1e-12)
     np.testing.assert_allclose(missing.score_samples(X), plain.score_samples(X), rtol=1e-11)
+    gaps = rows(rng, 20)
+    with pytest.raises(ValueError, match="NaN in row"):
+        plain.predict(gaps)
+    scores = plain.set_params(missing="nan").score_samples(gaps)  # what was fitted to complete rows
+    np.testing.assert_allclose(scores, missing.score_samples(gaps), rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="NaN in row"):
+        plain.set_params(missing="error").predict(gaps)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.3, 0.8]), st.integers(1, 3), st.booleans())
