@@ -24,10 +24,7 @@ from fastem.product import FAMILIES, Product
 from fastem.starts import Start
 from fastem.validation import ALGORITHMS, check_init
 
-COMPLETE = {
-    "multinomial": "whose rows have no known number of trials where an entry is missing",
-    "student_t": "which is fitted to complete rows alone",
-}
+COMPLETE = {"multinomial": "whose rows have no known number of trials where an entry is missing"}
 """Families whose entries may not be missing, and why."""
 
 
@@ -49,8 +46,8 @@ max_time, on_collapse, accelerate
     missing : {"error", "nan"}, default "error"
         With "nan" NaN, and in categories also None, NaT and pandas' NA, are entries that were not observed, in all
         groups: the likelihood is that of the others, in `fit`, `predict`, `score` and the like. A group may have them
-        by itself: ``{"age": fastem.GaussianMixture(missing="nan"), "visits": "poisson"}``. "multinomial", "student_t"
-        and an exposure have none.
+        by itself: ``{"age": fastem.GaussianMixture(missing="nan"), "visits": "poisson"}``. "multinomial" and an
+        exposure have none.
     weights_init : (K,), optional
     params_init : dict, optional
         For each key of the product the starting values of its group: what `params_init` of its family's mixture takes;

@@ -60,6 +60,10 @@ def normal(x: np.ndarray, there: np.ndarray, p: Any) -> float:
     return float(stats.multivariate_normal(p[0][there], matrix[np.ix_(there, there)]).logpdf(x[there]))
 
 
+def heavy(x: np.ndarray, there: np.ndarray, p: Any) -> float:
+    return float(stats.multivariate_t(p[0][there], p[1][np.ix_(there, there)], 1.0 / float(p[2])).logpdf(x[there]))
+
+
 def levels_of(mixture: Any) -> Any:
     """The density of rows of categories of this mixture."""
     ends = np.cumsum([len(known) for known in mixture.categories_])[:-1]
@@ -194,14 +198,14 @@ def test_every_family_that_has_holes_in_one_product(monkeypatch: Any) -> None:
     }
     rng, n = np.random.default_rng(0), 90
     blocks = [next(c for c in CASES if c.name == name).rows(rng, n) for name in densities]
-    blocks.append(rng.standard_normal((n, 3)) @ rng.standard_normal((3, 3)))
+    blocks += [rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) for d in (3, 2)]
     X = punched(np.concatenate(blocks, axis=1), 0.3, rng)
     ends = np.cumsum([block.shape[1] for block in blocks])
     cuts = [tuple(range(end - block.shape[1], end)) for block, end in zip(blocks, ends, strict=True)]
-    families = dict(zip(cuts, [*densities, "gaussian"], strict=True))
+    families = dict(zip(cuts, [*densities, "gaussian", "student_t"], strict=True))
     options = {"missing": "nan", "random_state": 0, "init_params": "kmeans", "n_jobs": 1, "accelerate": None}
     before, after = (quietly(fastem.ProductMixture(families, K, max_iter=m, **options).fit, X) for m in (0, 1))
-    parts = [by_columns(density) for density in densities.values()] + [normal]
+    parts = [*(by_columns(density) for density in densities.values()), normal, heavy]
     mixtures = list(before.components_.values())
     joint = np.log(before.weights_) + sum(
         entries(X[:, cut], mixture, part) for cut, mixture, part in zip(cuts, mixtures, parts, strict=True)
