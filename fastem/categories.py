@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from fastem.columns import DataTypeError, RowError, check_unmasked
+from fastem.columns import OPTION, DataTypeError, RowError, check_unmasked
 from fastem.domains import MOST
 from fastem.validation import check_weights
 from fastem.wording import listed
 
 
-def encoded(X: Any, categories: list[list] | None, sample_weight: Any = None) -> tuple[Any, list[list]]:
+def encoded(
+    X: Any, categories: list[list] | None, sample_weight: Any = None, missing: str = "error"
+) -> tuple[Any, list[list]]:
     """X as numbers 0, 1, ... of the categories of each column, which are X's own where none are given.
 
     Arrays of whole numbers that go from 0 to the most without a gap are left as they are. A category that only rows of
-    weight 0 have is none.
+    weight 0 have is none. With ``missing="nan"`` None, NaN, NaT and pandas.NA are none either, but NaN in the numbers.
     """
     check_unmasked("X", X)
     if categories is not None and numbered(categories) and _is_numeric(X):
@@ -24,8 +26,10 @@ def encoded(X: Any, categories: list[list] | None, sample_weight: Any = None) ->
     columns, names = _columns(X)
     given = None if sample_weight is None else check_weights(sample_weight, len(columns[0]) if columns else 0)
     counts = np.ones(len(X), bool) if given is None else given > 0
-    if categories is None and _is_numeric(X) and X.size and (most := _without_gaps(np.asarray(X), counts)) is not None:
-        return X, [list(range(m)) for m in most]
+    if categories is None and _is_numeric(X) and X.size:
+        most = _without_gaps(np.asarray(X), counts, missing)
+        if most is not None:
+            return X, [list(range(m)) for m in most]
     if categories is not None and len(columns) != len(categories):
         raise ValueError(
             f"X has {len(columns)} features, and the model was fitted on {len(categories)}. Give the columns that the "
@@ -35,8 +39,10 @@ def encoded(X: Any, categories: list[list] | None, sample_weight: Any = None) ->
     codes = np.empty((len(counts), len(columns)))
     for j, (column, called) in enumerate(zip(columns, names, strict=True)):
         levels, index = factorized(column, called)
-        _check_each(levels, index, called, j)
-        known = categories[j] if categories else sorted(levels[i] for i in np.unique(index[counts]))
+        _check_each(levels, index, called, j, missing)
+        known = categories[j] if categories else sorted(levels[i] for i in np.unique(index[counts & (index >= 0)]))
+        if not known:
+            raise ValueError(never_observed(called))
         if len(known) > MOST:
             raise ValueError(f"{called} has {len(known)} categories, and {MOST} are the most: leave the column out")
         numbers = {level: number for number, level in enumerate(known)}
@@ -46,7 +52,7 @@ def encoded(X: Any, categories: list[list] | None, sample_weight: Any = None) ->
             raise RowError(
                 f"X has {levels[index[row[0]]]!r} in {called}, {listed(row, 'row')}; {wanted(known)}", row[0], j
             )
-        codes[:, j] = np.array([numbers.get(level, 0) for level in levels])[index] if levels else 0
+        codes[:, j] = np.array([*(numbers.get(level, 0) for level in levels), np.nan])[index]
         found.append(known)
     return _framed(codes, X), categories or found
 
@@ -97,14 +103,22 @@ def _check_kind(levels: list, called: str) -> None:
     )
 
 
-def _check_each(levels: list, index: np.ndarray, called: str, column: int) -> None:
-    """`RowError` for a missing value, and for a number that is not whole."""
-    missing = np.flatnonzero(index < 0).tolist()
-    if missing:
+def never_observed(called: str) -> str:
+    """What is said of a column without any category."""
+    return (
+        f"all values are missing in {called} of the rows (of positive weight); at least one category is wanted. Leave "
+        "such columns out"
+    )
+
+
+def _check_each(levels: list, index: np.ndarray, called: str, column: int, missing: str) -> None:
+    """`RowError` for a missing value where that is an error, and for a number that is not whole."""
+    gaps = [] if missing == "nan" else np.flatnonzero(index < 0).tolist()
+    if gaps:
         raise RowError(
-            f"X has a missing value in {called}, {listed(missing, 'row')}; categories are wanted. Give it a category "
-            "of its own, such as 'none', or leave these rows out",
-            missing[0],
+            f"X has a missing value in {called}, {listed(gaps, 'row')}; categories are wanted. Give it a category "
+            f"of its own, such as 'none', or leave these rows out{OPTION}",
+            gaps[0],
             column,
         )
     broken = [i for i, level in enumerate(levels) if not isinstance(level, str) and not _is_whole(level)]
@@ -169,14 +183,17 @@ def _is_numeric(X: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
-def _without_gaps(X: np.ndarray, counts: np.ndarray) -> list[int] | None:
+def _without_gaps(X: np.ndarray, counts: np.ndarray, missing: str) -> list[int] | None:
     """Number of levels of each column, if they are 0, 1, ... and all of them occur in rows that count."""
     with np.errstate(invalid="ignore"):
-        whole = ((X >= 0) & (X < MOST) & (X == np.floor(X))).all()
-    if not whole:
+        there = (X >= 0) & (X < MOST) & (X == np.floor(X))
+    if not (there | np.isnan(X) if missing == "nan" else there).all() or not there.any(axis=0).all():
         return None
-    most = X.max(axis=0).astype(int) + 1
-    found = [np.bincount(column[counts].astype(np.intp), minlength=m) for column, m in zip(X.T, most, strict=True)]
+    most = np.fmax.reduce(X, axis=0).astype(int) + 1
+    found = [
+        np.bincount(column[counts & whole].astype(np.intp), minlength=m)
+        for column, whole, m in zip(X.T, there.T, most, strict=True)
+    ]
     return most.tolist() if all(count.all() for count in found) else None
 
 

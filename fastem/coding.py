@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.categories import factorized, wanted
+from fastem.categories import factorized, never_observed, wanted
 from fastem.columns import DataTypeError
 from fastem.domains import MOST
 
@@ -82,6 +82,8 @@ class Coding:
         for j, (seen, used) in enumerate(zip(every, counted, strict=True)):
             texts = {number: text for text, number in self._texts.get(j, {}).items()}
             known = sorted((texts[int(v)] if texts else int(v), v) for v in used)
+            if not known:
+                raise ValueError(never_observed(f"column {names[j] if names else j!r}"))
             codes = {number: code for code, (_, number) in enumerate(known)}
             values = np.array(sorted(seen))
             self._known.append([level for level, _ in known])
@@ -110,7 +112,8 @@ def _shown(value: Any) -> str:
 
 
 def _distinct(column: np.ndarray) -> list[float]:
-    """The values of a column of whole numbers."""
+    """The values of a column of whole numbers, without what is missing."""
+    column = column[~np.isnan(column)]
     if len(column) and column.min() >= 0 and column.max() < MOST:
         return np.flatnonzero(np.bincount(column.astype(np.intp))).astype(float).tolist()
     return np.unique(column).astype(float).tolist()

@@ -146,12 +146,14 @@ def check_finite(X: np.ndarray, names: Any = None, missing: str | None = None, d
         column = int(np.flatnonzero(np.isinf(X[row]) if missing == "nan" else ~np.isfinite(X[row]))[0])
         what = "NaN" if np.isnan(X[row, column]) else "infinity"
         first = f"column {column if names is None else repr(names[column])}"
+        wanted = ONLY_NAN if missing == "nan" else FINITE.format(drop) + (OPTION if missing and what == "NaN" else "")
         raise RowError(
             f"X contains NaN or infinity: {what} in {listed(bad, 'row')} ({first}{' first' if len(bad) > 1 else ''}); "
-            + (ONLY_NAN if missing == "nan" else FINITE.format(drop) + (OPTION if missing and what == "NaN" else "")),
+            + wanted,
             row,
             column,
             float(X[row, column]),
+            wanted,
         )
 
 

@@ -7,12 +7,13 @@ import numpy as np
 from fastem.columns import check_column
 from fastem.domains import check_binary, check_counts
 from fastem.families.bernoulli import Bernoulli, BernoulliParams
+from fastem.families.linear_missing import BernoulliMissing, PoissonMissing
 from fastem.families.multinomial import Multinomial, MultinomialParams
 from fastem.families.poisson import Poisson, PoissonParams
-from fastem.family_mixture import FamilyMixture
+from fastem.family_mixture import ColumnMixture, FamilyMixture
 
 
-class BernoulliMixture(FamilyMixture):
+class BernoulliMixture(ColumnMixture):
     """Mixture of rows of independent zeros and ones: latent classes of yes-no answers.
 
     Parameters
@@ -25,6 +26,9 @@ max_time, on_collapse, accelerate
         Rows at the mean of the data (of the sample that starts are made from) that every component gets beside its
         own: the fit maximises the posterior density under the conjugate prior. No probability is then 0 or 1 but those
         of columns that are constant.
+    missing : {"error", "nan"}, default "error"
+        With "nan" NaN is an answer that was not observed: the likelihood is that of the others, in `fit`, `predict`,
+        `score` and the like. Of a row without any the density is 1.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `probabilities_`.
@@ -55,13 +59,13 @@ max_time, on_collapse, accelerate
     params_type = BernoulliParams
 
     def _family(self, dtype: Any = np.float64) -> Bernoulli:
-        return Bernoulli(self.prior)
+        return (BernoulliMissing if self.missing == "nan" else Bernoulli)(self.prior)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         check_binary(X, getattr(self, "feature_names_in_", None))
 
 
-class PoissonMixture(FamilyMixture):
+class PoissonMixture(ColumnMixture):
     """Mixture of rows of independent Poisson counts.
 
     Parameters
@@ -75,6 +79,8 @@ max_time, on_collapse, accelerate
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
         under gamma priors of the rates. No rate is then 0 but those of columns that are 0.
+    missing : {"error", "nan"}, default "error"
+        As in :class:`fastem.BernoulliMixture`; the exposure may not be missing.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `rates_`.
@@ -126,6 +132,7 @@ max_time, on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        missing="error",
     ):
         self._store(locals())
 
@@ -133,7 +140,7 @@ max_time, on_collapse, accelerate
         return check_column(self, "exposure", " beside those of the counts", least=2)
 
     def _family(self, dtype: Any = np.float64) -> Poisson:
-        return Poisson(self._exposure(), self.prior)
+        return (PoissonMissing if self.missing == "nan" else Poisson)(self._exposure(), self.prior)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         check_counts(X, getattr(self, "feature_names_in_", None), exposure=self._exposure())
@@ -142,8 +149,8 @@ max_time, on_collapse, accelerate
 class MultinomialMixture(FamilyMixture):
     """Mixture of rows that count what kinds their trials had, such as the words of documents.
 
-    Rows may differ in their number of trials, given which they are scored. Where it is 1 in all of them, this is a
-    mixture of one categorical variable.
+    Rows may differ in their number of trials, given which they are scored; no count may be missing, for then it is not
+    known. Where it is 1 in all of them, this is a mixture of one categorical variable.
 
     Parameters
     ----------

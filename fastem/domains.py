@@ -12,11 +12,18 @@ MOST = 1 << 16
 """Levels that a column may have."""
 
 
-def check_values(X: np.ndarray, bad: Callable[[np.ndarray], np.ndarray], wanted: str, names: Any = None) -> None:
-    """`RowError` where ``bad(X)`` is true anywhere: the first column that has such a value, and its first rows."""
+def check_values(
+    X: np.ndarray, bad: Callable[[np.ndarray], np.ndarray], wanted: str, names: Any = None, *, holes: bool = True
+) -> None:
+    """`RowError` where ``bad(X)`` is true anywhere: the first column that has such a value, and its first rows.
+
+    NaN is let pass with `holes`: where it is an error it was told before.
+    """
     size = max(1, BLOCK // max(1, X.shape[1]))
     for first in range(0, len(X), size):
         mask = bad(X[first : first + size])
+        if holes and mask.any():
+            mask &= ~np.isnan(X[first : first + size])
         if not mask.any():
             continue
         column = int(np.flatnonzero(mask.any(axis=0))[0])
@@ -48,13 +55,13 @@ def check_counts(X: np.ndarray, names: Any = None, *, exposure: int | None = Non
 
     def nothing(block: np.ndarray) -> np.ndarray:
         mask = np.zeros(block.shape, bool)
-        mask[:, exposure] = block[:, exposure] <= 0
+        mask[:, exposure] = ~(block[:, exposure] > 0)
         return mask
 
     advice = "Round them, leave the column out, or use another family"
     check_values(X, bad, f"whole numbers of at least 0 are wanted. {advice}", names)
     if exposure is not None:
-        check_values(X, nothing, "an exposure above 0 is wanted. Leave these rows out", names)
+        check_values(X, nothing, "an exposure above 0 is wanted. Leave these rows out", names, holes=False)
 
 
 def check_levels(X: np.ndarray, names: Any = None, levels: np.ndarray | None = None) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import check_observed
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
+from fastem.missing import MissingEntries
 from fastem.starts import Start
 from fastem.validation import check_init, check_numbers, check_weights_init
 
@@ -81,6 +83,38 @@ class FamilyMixture(MixtureEstimator):
         weights = check_init("weights_", self.weights_, np.shape(self.weights_))
         arrays = (getattr(self, f"{name}_") for name in self._fields)
         return MixtureParams(weights, self.params_type(*(np.array(a, dtype=np.float64, order="C") for a in arrays)))
+
+
+class ColumnMixture(MissingEntries, FamilyMixture):
+    """Base of those whose columns are independent given the component, so that a missing entry simply drops out."""
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        tol=1e-4,
+        prior=0.0,
+        max_iter=1000,
+        n_init=1,
+        init_params="race",
+        weights_init=None,
+        params_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+        callback=None,
+        max_time=None,
+        on_collapse="restart",
+        accelerate="squarem",
+        missing="error",
+    ):
+        self._store(locals())
+
+    def _check_start(self, start: Start) -> None:
+        check_observed(start.sample.X, getattr(self, "feature_names_in_", None))
+        super()._check_start(start)
 
 
 def given_params(given: Any, params_type: Any, start: Start) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from fastem.columns import check_finite
 from fastem.data import Check, Data, check_columns, in_memory
 from fastem.engine.chunks import chunk
 from fastem.mixed_tables import Table, open_product, positions, told_of
@@ -28,6 +29,7 @@ class GroupedColumns:
     n_jobs: int | None
     callback: Any
     warm_start: bool
+    missing: str
     weights_: np.ndarray
     components_: dict[Any, Any]
 
@@ -40,7 +42,14 @@ class GroupedColumns:
         """Each group, its mixture, and where its columns are among those of all."""
         parts = self._product.parts
         ends = np.cumsum([len(part.columns) for part in parts]).tolist()
-        return [(p, self.components_[p.key], slice(z - len(p.columns), z)) for p, z in zip(parts, ends, strict=True)]
+        return [(p, self._mixture_of(p), slice(z - len(p.columns), z)) for p, z in zip(parts, ends, strict=True)]
+
+    def _mixture_of(self, part: Part) -> Any:
+        """The mixture of a group, which has holes where the product or the group says so: now, not as of the fit."""
+        mixture = self.components_[part.key]
+        if hasattr(mixture, "missing"):
+            mixture.missing = "nan" if self.missing == "nan" else part.estimator.missing
+        return mixture
 
     @contextmanager
     def _opened(
@@ -59,6 +68,8 @@ class GroupedColumns:
             with open_product(self._product, X, sample_weight, **options) as rows:
                 self._learn_columns(rows.source, reset)
                 rows.check = Check(self, reset)
+                rows.columns = self._product.columns
+                rows.missing = "nan" if self._has_holes else "error"
                 yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
         except BaseException:
             if weights is not None and self.weights_ is weights:
@@ -101,7 +112,14 @@ class GroupedColumns:
             check_columns(mixture, of_group, True)
             vars(mixture).pop("categories_", None)
 
+    @property
+    def _has_holes(self) -> bool:
+        """Whether entries of any group may be missing."""
+        return any(getattr(mixture, "missing", None) == "nan" for _, mixture, _ in self._cut)
+
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         for part, mixture, where in self._cut:
             with told_of(part.columns):
+                if self._has_holes:  # else there were none in any group
+                    check_finite(X[:, where], None, getattr(mixture, "missing", None))
                 mixture._check_rows(X[:, where], reset)

@@ -93,6 +93,7 @@ def start_from(start: Start, known: dict[int, Chunk], random_state: np.random.Ra
     """
     family = start.model.family
     T = [family.statistic(part.X) for part in known.values()]
+    T = [np.where(np.isnan(t), start.scale.mean, t) for t in T]
     spread = start.scale.deviation
     rows = start.T / spread
     centres = {k: scale_of(t, part.sample_weight).mean / spread for (k, part), t in zip(known.items(), T, strict=True)}

@@ -10,11 +10,12 @@ from fastem.categories import NOT_WHOLE, decoded, encoded, numbered
 from fastem.coding import Coding
 from fastem.domains import check_levels, check_values
 from fastem.families.categorical import Categorical, CategoricalParams
-from fastem.family_mixture import FamilyMixture
+from fastem.families.categorical_missing import CategoricalMissing
+from fastem.family_mixture import ColumnMixture
 from fastem.sources import Chunks, open_rows
 
 
-class CategoricalMixture(FamilyMixture):
+class CategoricalMixture(ColumnMixture):
     """Mixture of rows of independent categories: latent class analysis.
 
     Categories may be whole numbers or texts, in an array, a frame or a source; columns may have different numbers of
@@ -31,6 +32,8 @@ max_time, on_collapse, accelerate
         Rows at the mean of the data (of the sample that starts are made from) that every component gets beside its
         own: the fit maximises the posterior density under Dirichlet priors of the probabilities. None is then 0 but
         those of categories that the sample missed.
+    missing : {"error", "nan"}, default "error"
+        As in :class:`fastem.BernoulliMixture`; of texts and other objects None, NaT and pandas' NA are missing, too.
     weights_init : (K,), optional
     params_init : (K, m), optional
         Starting values of `weights_` and `probabilities_`.
@@ -75,12 +78,13 @@ max_time, on_collapse, accelerate
         return decoded(X, self.categories_), labels
 
     def _family(self, dtype: Any = np.float64) -> Categorical:
-        return Categorical([len(known) for known in self.categories_], self.prior)
+        family = CategoricalMissing if self.missing == "nan" else Categorical
+        return family([len(known) for known in self.categories_], self.prior)
 
     def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
         if not reset and not hasattr(self, "categories_"):
             return X  # held out from a source that is not read yet, in which categories are numbers
-        X, categories = encoded(X, None if reset else self.categories_, sample_weight)
+        X, categories = encoded(X, None if reset else self.categories_, sample_weight, self.missing)
         if reset:
             self.categories_ = categories
         return X
@@ -95,6 +99,7 @@ max_time, on_collapse, accelerate
         coding = Coding()
         with open_rows(X, sample_weight=sample_weight, coding=coding) as rows:
             rows.check = partial(_check_whole, names=rows.source.feature_names)
+            rows.missing = self.missing
             self.categories_ = coding.learn(rows, rows.source.feature_names)
         return coding if coding.codes_differ else None
 
@@ -105,7 +110,7 @@ max_time, on_collapse, accelerate
                 check_levels(X, names, np.array([len(c) for c in known]))
             return
         check_levels(X, names)
-        most = X.max(axis=0, initial=0).astype(int) + 1
+        most = np.fmax.reduce(X, axis=0, initial=0).astype(int) + 1
         before = [len(c) for c in known] if known else [0] * X.shape[1]
         if (most > before).any():
             self.categories_ = [list(range(max(a, b))) for a, b in zip(most.tolist(), before, strict=True)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.columns import OPTION, RowError, check_numeric
+from fastem.columns import RowError, check_numeric
 from fastem.latent_class import CategoricalMixture
 from fastem.product import Column, Product
 from fastem.wording import did_you_mean
@@ -51,8 +51,7 @@ def told_of(columns: Sequence[Column]) -> Iterator[None]:
         def name(match: re.Match) -> str:
             return f"column {columns[int(match[1])]!r}" if int(match[1]) < len(columns) else match[0]
 
-        text = str(error).replace(OPTION, "")
-        return re.sub(r"\bcolumn (\d+)", name, text)
+        return re.sub(r"\bcolumn (\d+)", name, str(error))
 
     try:
         yield

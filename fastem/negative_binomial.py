@@ -6,10 +6,11 @@ import numpy as np
 
 from fastem.domains import check_counts
 from fastem.families.negative_binomial import NegativeBinomial, NegativeBinomialParams
-from fastem.family_mixture import FamilyMixture
+from fastem.families.negative_binomial_missing import NegativeBinomialMissing
+from fastem.family_mixture import ColumnMixture
 
 
-class NegativeBinomialMixture(FamilyMixture):
+class NegativeBinomialMixture(ColumnMixture):
     """Mixture of rows of independent negative binomial counts.
 
     Parameters
@@ -21,6 +22,8 @@ max_time, on_collapse, accelerate
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
         whose prior is the likelihood of these.
+    missing : {"error", "nan"}, default "error"
+        As in :class:`fastem.BernoulliMixture`.
     weights_init : (K,), optional
     params_init : dict of "sizes" (K, d) and "means" (K, d), or the two in a sequence, optional
         Starting values of `weights_`, `sizes_` and `means_`.
@@ -60,7 +63,7 @@ max_time, on_collapse, accelerate
     params_type = NegativeBinomialParams
 
     def _family(self, dtype: Any = np.float64) -> NegativeBinomial:
-        return NegativeBinomial(self.prior)
+        return (NegativeBinomialMissing if self.missing == "nan" else NegativeBinomial)(self.prior)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         check_counts(X, getattr(self, "feature_names_in_", None))

@@ -7,10 +7,12 @@ import numpy as np
 from fastem.domains import check_positive
 from fastem.families.exponential import Exponential, ExponentialParams
 from fastem.families.gamma import Gamma, GammaParams
-from fastem.family_mixture import FamilyMixture
+from fastem.families.gamma_missing import GammaMissing
+from fastem.families.linear_missing import ExponentialMissing
+from fastem.family_mixture import ColumnMixture
 
 
-class ExponentialMixture(FamilyMixture):
+class ExponentialMixture(ColumnMixture):
     """Mixture of rows of independent exponential waiting times.
 
     Parameters
@@ -22,6 +24,8 @@ max_time, on_collapse, accelerate
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
         under gamma priors of the rates 1 / means.
+    missing : {"error", "nan"}, default "error"
+        As in :class:`fastem.BernoulliMixture`.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `means_`.
@@ -51,13 +55,13 @@ max_time, on_collapse, accelerate
     params_type = ExponentialParams
 
     def _family(self, dtype: Any = np.float64) -> Exponential:
-        return Exponential(self.prior)
+        return (ExponentialMissing if self.missing == "nan" else Exponential)(self.prior)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         check_positive(X, getattr(self, "feature_names_in_", None), zero=True)
 
 
-class GammaMixture(FamilyMixture):
+class GammaMixture(ColumnMixture):
     """Mixture of rows of independent gamma amounts: durations, sums of money, rainfall.
 
     Parameters
@@ -70,6 +74,8 @@ max_time, on_collapse, accelerate
     prior : float, default 0
         Rows that every component gets beside its own, with the mean of the data and of their logarithms: the fit
         maximises the posterior density under the conjugate priors.
+    missing : {"error", "nan"}, default "error"
+        As in :class:`fastem.BernoulliMixture`.
     weights_init : (K,), optional
     params_init : dict of "shapes" (K, d) and "scales" (K, d), or the two in a sequence, optional
         Starting values of `weights_`, `shapes_` and `scales_`.
@@ -103,7 +109,7 @@ max_time, on_collapse, accelerate
     params_type = GammaParams
 
     def _family(self, dtype: Any = np.float64) -> Gamma:
-        return Gamma(self.prior, dtype)
+        return (GammaMissing if self.missing == "nan" else Gamma)(self.prior, dtype)
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         check_positive(X, getattr(self, "feature_names_in_", None))

@@ -27,7 +27,7 @@ FAMILIES: dict[str, type[MixtureEstimator]] = {
     "student_t": StudentTMixture,
 }
 
-SETTINGS = "covariance_type", "reg_covar", "prior", "exposure", "df", "share_df"
+SETTINGS = "covariance_type", "reg_covar", "prior", "exposure", "df", "share_df", "missing"
 """What an estimator in a product says of its family; all else is said to the mixture of the product."""
 
 Column = str | int
@@ -131,11 +131,6 @@ def _estimator(key: Any, family: Any) -> MixtureEstimator:
         raise ValueError(
             f"product has {family!r} for {key!r}; a family is wanted{close}: one of "
             f"{', '.join(map(repr, FAMILIES))}, or an estimator of one of these, such as fastem.PoissonMixture(prior=1)"
-        )
-    if getattr(family, "missing", "error") != "error":
-        raise ValueError(
-            f"product has {family!r} for {key!r}, with missing={family.missing!r}; a product takes complete rows: fill "
-            "the gaps first, e.g. with fastem.GaussianImputer, or leave such rows out"
         )
     for name, parameter in signature(type(family)).parameters.items():
         if name not in SETTINGS and repr(getattr(family, name)) != repr(parameter.default):

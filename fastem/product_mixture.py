@@ -17,14 +17,18 @@ from fastem.families.product import Product as ProductFamily
 from fastem.families.product import ProductParams
 from fastem.family_mixture import FamilyMixture, given_params
 from fastem.grouped_columns import GroupedColumns
+from fastem.missing import MissingEntries
 from fastem.mixed_tables import assembled
 from fastem.persistence import attributes_of
-from fastem.product import Product
+from fastem.product import FAMILIES, Product
 from fastem.starts import Start
 from fastem.validation import ALGORITHMS, check_init
 
+COMPLETE = {"multinomial": "whose rows have no known number of trials where an entry is missing"}
+"""Families whose entries may not be missing, and why."""
 
-class ProductMixture(GroupedColumns, FamilyMixture):
+
+class ProductMixture(MissingEntries, GroupedColumns, FamilyMixture):
     """Mixture over a table whose columns are of several types: numbers, counts, categories, amounts.
 
     Given the component, the groups of columns of the `product` are independent, each with its own family. Columns that
@@ -39,6 +43,11 @@ class ProductMixture(GroupedColumns, FamilyMixture):
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`. A component that collapses in any group has collapsed.
+    missing : {"error", "nan"}, default "error"
+        With "nan" NaN, and in categories also None, NaT and pandas' NA, are entries that were not observed, in all
+        groups: the likelihood is that of the others, in `fit`, `predict`, `score` and the like. A group may have them
+        by itself: ``{"age": fastem.GaussianMixture(missing="nan"), "visits": "poisson"}``. "multinomial" and an
+        exposure have none.
     weights_init : (K,), optional
     params_init : dict, optional
         For each key of the product the starting values of its group: what `params_init` of its family's mixture takes;
@@ -100,6 +109,7 @@ max_time, on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        missing="error",
     ):
         self._store(locals())
 
@@ -120,6 +130,19 @@ max_time, on_collapse, accelerate
                 part.estimator._validate_parameters()
             except ValueError as error:
                 raise ValueError(f"product has {part.estimator!r} for {part.key!r}, where {error}") from error
+        if self.missing == "nan":
+            self._check_gaps()
+
+    def _check_gaps(self) -> None:
+        """`ValueError` where a family has no density of rows with missing entries."""
+        for part in self._product.parts:
+            for name, reason in COMPLETE.items():
+                if type(part.estimator) is FAMILIES[name]:
+                    raise ValueError(
+                        f"missing is 'nan', and product has {name!r} for {part.key!r}, {reason}. Choose another family "
+                        "there; or leave missing at 'error', and give it to the other groups alone, as in "
+                        "fastem.GaussianMixture(missing='nan')"
+                    )
 
     # Parameters: those of the groups' mixtures.
 

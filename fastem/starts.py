@@ -33,7 +33,7 @@ class Start(NamedTuple):
     @classmethod
     def of(cls, model: Any, k: int, sample: Chunk, stop: Callable[[], bool]) -> "Start":
         """From a sample of the rows."""
-        T = model.family.statistic(sample.X)
+        T = _filled(model.family.statistic(sample.X), _weights(sample))
         return cls(model, k, sample, T, scale_of(T, _weights(sample)), stop)
 
     def floored(self, params: MixtureParams) -> MixtureParams:
@@ -43,6 +43,16 @@ class Start(NamedTuple):
         if not mask.any():
             return params
         return params._replace(components=family.floored(params.components, mask, self.scale))
+
+
+def _filled(T: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """T with its holes at the means of the columns, for seeding; 0 where a column has holes alone."""
+    holes = np.isnan(T)
+    if not holes.any():
+        return T
+    w = np.ones(len(T)) if weight is None else weight
+    total = w @ ~holes
+    return np.where(holes, w @ np.where(holes, 0.0, T) / np.where(total > 0, total, 1.0), T)
 
 
 def sample_size(k: int, d: int) -> int:

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp, psi
 
 import fastem
-from fastem.families import gamma, negative_binomial
+from fastem.families import gamma, negative_binomial, negative_binomial_size
 from fastem.kernels import counts
 from fastem.kernels.mixture import load_tile, make_tile, mixture_e_step, normalize
 
@@ -185,9 +185,9 @@ def test_statistics_that_are_expected_give_their_parameters() -> None:
 @pytest.mark.parametrize("x", [0.0, 0.3, 50.0])
 def test_the_rise_of_digamma(x: float) -> None:
     r = np.geomspace(1e-3, 1e5, 100)
-    value, slope = negative_binomial.digamma_rise(np.full(100, x), r)
+    value, slope = negative_binomial_size.digamma_rise(np.full(100, x), r)
     np.testing.assert_allclose(value, psi(x + r) - psi(r), rtol=1e-9, atol=1e-14)
-    after = negative_binomial.digamma_rise(np.full(100, x), r * 1.00001)[0]
+    after = negative_binomial_size.digamma_rise(np.full(100, x), r * 1.00001)[0]
     np.testing.assert_allclose(slope, (after - value) / (r * 1e-5), rtol=1e-3, atol=1e-9)
 
 

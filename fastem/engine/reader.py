@@ -36,7 +36,7 @@ class Packing(NamedTuple):
     weighted: bool = False
     name: str = "the source"
     name_of_row: Callable[[int], str] = "row {} of the source".format
-    feature_names: Sequence[str] | None = None
+    feature_names: Sequence[Any] | None = None
     checked: bool = False
     """Whether the same rows have been read before, and were finite."""
     missing: str | None = None

@@ -98,7 +98,10 @@ class Family(Protocol):
     """What the engine asks of a model of one component."""
 
     def statistic(self, X: np.ndarray) -> np.ndarray:
-        """What starts are made from, (n, m) float64 for rows X (n, d): seeding measures distances there."""
+        """What starts are made from, (n, m) float64 for rows X (n, d): seeding measures distances there.
+
+        NaN where an entry is missing; starts put the mean of the column in its place.
+        """
 
     def base(self, X: np.ndarray) -> np.ndarray | None:
         """The part of log p(x | k) that `log_prob` leaves out, being the same for all k, (n,); None for 0."""

@@ -24,12 +24,12 @@ class Bernoulli(LinearFamily):
 
     between = {"probabilities": (0.0, 1.0)}
 
-    def natural(self, params: BernoulliParams) -> tuple[np.ndarray, np.ndarray]:
-        """c = sum_j log(1 - p), s = log p - log(1 - p)."""
+    def terms(self, params: BernoulliParams) -> tuple[np.ndarray, np.ndarray]:
+        """c = log(1 - p), s = log p - log(1 - p)."""
         (p,) = params
         _check_probabilities(p)
         no, yes = logs(1 - p), logs(p)
-        return no.sum(axis=1), yes - no
+        return no, yes - no
 
     def expected(self, params: BernoulliParams) -> np.ndarray:
         """The probabilities."""
@@ -37,7 +37,7 @@ class Bernoulli(LinearFamily):
 
     def excluded(self, X: np.ndarray, params: BernoulliParams) -> np.ndarray:
         """Those that have no 1 where the row has it, or no 0."""
-        return super().excluded(X, params) | ((1 - X) @ (params.probabilities == 1).T.astype(float) > 0)
+        return super().excluded(X, params) | ((X < 1).astype(float) @ (params.probabilities == 1).T.astype(float) > 0)
 
     def maximum(self, means: np.ndarray) -> BernoulliParams:
         """The means, within 0 and 1 whatever rounding did."""

@@ -28,14 +28,14 @@ class Exponential(LinearFamily):
 
     between = {"means": (0.0, np.inf)}
 
-    def natural(self, params: ExponentialParams) -> tuple[np.ndarray, np.ndarray]:
-        """c = -sum_j log m, s = -1 / m."""
+    def terms(self, params: ExponentialParams) -> tuple[np.ndarray, np.ndarray]:
+        """c = -log m, s = -1 / m."""
         (m,) = params
         if not (m > 0).all():
             raise ValueError(
                 f"means are as low as {m.min():.3g}; the means of waiting times are above 0. Start elsewhere"
             )
-        return -np.log(m).sum(axis=1), -1.0 / m
+        return -np.log(m), -1.0 / m
 
     def expected(self, params: ExponentialParams) -> np.ndarray:
         """The means."""

@@ -90,10 +90,11 @@ class Gamma(LinearFamily):
         """Half as many."""
         return m // 2
 
-    def natural(self, params: GammaParams) -> tuple[np.ndarray, np.ndarray]:
-        """c = -sum_j a log s + lgamma(a), s = (-1 / s, a - 1)."""
+    def terms(self, params: GammaParams) -> tuple[np.ndarray, np.ndarray]:
+        """c = (-a log s - lgamma(a), 0), s = (-1 / s, a - 1)."""
         a, s = checked(params)
-        return -(a * np.log(s) + gammaln(a)).sum(axis=1), np.concatenate([-1.0 / s, a - 1.0], axis=1)
+        constant = -(a * np.log(s) + gammaln(a))
+        return np.concatenate([constant, np.zeros(a.shape)], axis=1), np.concatenate([-1.0 / s, a - 1.0], axis=1)
 
     def expected(self, params: GammaParams) -> np.ndarray:
         """a s, and digamma(a) + log s."""
@@ -117,20 +118,27 @@ class Gamma(LinearFamily):
 
     def prepare(self, params: GammaParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Slopes and constants about the geometric mean of the components' means, padded."""
+        unit, slopes, log_slopes, levels = self._about_unit(params, dtype, weights)
+        k, d = params.shapes.shape
+        constant = np.zeros((1, len(slopes)), dtype)
+        constant[0, :k] = levels.sum(axis=1)
+        return GammaPrepared(np.zeros(d), unit, slopes, log_slopes, constant, np.zeros(k))
+
+    def _about_unit(self, params: GammaParams, dtype: np.dtype, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+        """unit and slopes as in `GammaPrepared`, and what each column adds to the constant, (K, d)."""
         a, s = checked(params)
         (k, d), rows = a.shape, up_to(4, len(a))
         unit = np.zeros((1, up_to(max(8, NATIVE_OF[np.dtype(dtype)]), d)), dtype)
         unit[0, :d] = np.exp(-weights @ np.log(a * s))
         mean = a * s * unit[:, :d].astype(np.float64)
         slopes, log_slopes = np.zeros((2, rows, unit.size), dtype)
-        constant = np.zeros((1, rows), dtype)
         slopes[:k, :d], log_slopes[:k, :d] = -a / mean, a - 1.0
         # -a log s - lgamma(a) - a / mean by Stirling's formula, whose large terms cancel.
         terms = a * (1.0 - 1.0 / mean - np.log(mean)) + 0.5 * np.log(a / (2 * np.pi)) - remainder(a)
-        constant[0, :k] = (terms + np.log(unit[:, :d].astype(np.float64))).sum(axis=1)
-        if not all(np.isfinite(array).all() for array in (slopes, log_slopes, constant, unit)):
+        levels = terms + np.log(unit[:, :d].astype(np.float64))
+        if not all(np.isfinite(array).all() for array in (slopes, log_slopes, levels.astype(dtype), unit)):
             raise ValueError("shapes or scales are so far apart that densities overflow. Start elsewhere")
-        return GammaPrepared(np.zeros(d), unit, slopes, log_slopes, constant, np.zeros(k))
+        return unit, slopes, log_slopes, levels
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Products with the rows and with their logarithms."""
@@ -144,10 +152,8 @@ class Gamma(LinearFamily):
     def unpad(self, statistics: Any, params: GammaParams, prepared: Any) -> Sums:
         """Slots summed in their order, padding off, of x and log x themselves."""
         k, d = params.shapes.shape
-        sum_w = statistics.sum_w.sum(axis=0)[:k]
-        sum_u, sum_log = (a.sum(axis=0)[:k, :d] for a in (statistics.sum_u, statistics.sum_log))
-        unit, rows = prepared.unit[:, :d].astype(np.float64), sum_w[:, None]
-        return Sums(sum_w, np.concatenate([(sum_u + rows) / unit, sum_log - rows * np.log(unit)], axis=1))
+        sum_w, sum_u, sum_log = (leaf.sum(axis=0)[:k] for leaf in statistics)
+        return Sums(sum_w, about_zero(sum_u[:, :d], sum_log[:, :d], sum_w[:, None], prepared))
 
     def singular(self, params: GammaParams) -> np.ndarray:
         """Mask (K,) of the components with a column that does not vary."""
@@ -166,6 +172,12 @@ class Gamma(LinearFamily):
         """counts[k] rows of each component, in order; numbers that underflow are the least above 0."""
         shapes, scales = (np.repeat(array, counts, axis=0) for array in params)
         return np.maximum(rng.gamma(shapes, scales), np.finfo(float).tiny)
+
+
+def about_zero(sum_u: np.ndarray, sum_log: np.ndarray, weight: np.ndarray, prepared: Any) -> np.ndarray:
+    """Sums of x and log x (K, 2 d), from those of u - 1 and log u (K, d) of rows of that weight (K, 1 or d)."""
+    unit = prepared.unit[:, : sum_u.shape[1]].astype(np.float64)
+    return np.concatenate([(sum_u + weight) / unit, sum_log - weight * np.log(unit)], axis=1)
 
 
 def checked(params: GammaParams) -> GammaParams:

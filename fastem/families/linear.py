@@ -9,8 +9,8 @@ M-step
     each component, (sum_x_k + prior T_0) / (sum_w_k + prior): the conjugate prior's posterior mode (Diaconis and
     Ylvisaker 1979, Annals of Statistics 7), where the mean of T is the parameter.
 
-A family gives `natural`, `expected` and `maximum`, and where they differ from the row `statistic` and `base`. What all
-of them share is here.
+A family gives `expected`, `maximum`, and `terms`, or `natural` where columns are not independent given the component;
+where they differ from the row also `statistic` and `base`. What all of them share is here.
 """
 
 from collections.abc import Callable
@@ -77,6 +77,16 @@ def impossible(excluded: Callable[[np.ndarray], np.ndarray], X: np.ndarray, log_
     return mask
 
 
+def checked_and_padded(slopes: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """An array (K, m) of that dtype, padded as products want it; `ValueError` where there are no numbers."""
+    if not np.isfinite(slopes).all():
+        raise ValueError("parameters give no density: they are negative, or no finite numbers. Start elsewhere")
+    k, m = slopes.shape
+    padded = np.zeros((up_to(4, k), up_to(max(8, NATIVE_OF[np.dtype(dtype)]), m)), dtype)
+    padded[:k, :m] = slopes
+    return padded
+
+
 class LinearFamily(Plain):
     """What such families share. `prior_mean` (m,) is the mean of T in the data, and empty where that is not known."""
 
@@ -85,9 +95,14 @@ class LinearFamily(Plain):
 
     # What a family says.
 
+    def terms(self, params: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Params -> c and s (K, m) of each column by itself: what it adds to log p is c_kj + s_kj T_j."""
+        raise NotImplementedError
+
     def natural(self, params: Any) -> tuple[np.ndarray, np.ndarray]:
         """Params -> c (K,) and s (K, m), finite."""
-        raise NotImplementedError
+        constant, slopes = self.terms(params)
+        return constant.sum(axis=1), slopes
 
     def expected(self, params: Any) -> np.ndarray:
         """Params -> the mean of T in each component, (K, m), in rows of the data's mean exposure or trials."""
@@ -110,14 +125,10 @@ class LinearFamily(Plain):
     def prepare(self, params: Any, dtype: np.dtype, weights: np.ndarray) -> LinearPrepared:
         """Natural parameters, padded; `ValueError` where they are no numbers."""
         constant, slopes = self.natural(params)
-        if not (np.isfinite(constant).all() and np.isfinite(slopes).all()):
-            raise ValueError("parameters give no density: they are negative, or no finite numbers. Start elsewhere")
         k, m = slopes.shape
-        padded = np.zeros((up_to(4, k), up_to(max(8, NATIVE_OF[np.dtype(dtype)]), m)), dtype)
-        padded[:k, :m] = self.barred(params, slopes)
-        row = np.zeros((1, up_to(4, k)), dtype)
-        row[0, :k] = constant
-        return LinearPrepared(np.zeros(self.columns(m)), padded, row, np.zeros(k))
+        row = np.ascontiguousarray(checked_and_padded(constant[:, None], dtype)[:, :1].T)
+        slopes = checked_and_padded(self.barred(params, slopes), dtype)
+        return LinearPrepared(np.zeros(self.columns(m)), slopes, row, np.zeros(k))
 
     def barred(self, params: Any, slopes: np.ndarray) -> np.ndarray:
         """Slopes that leave a row to the components that can give it; where none can, to all in the same measure."""
@@ -125,8 +136,8 @@ class LinearFamily(Plain):
         return np.where(never & ~never.all(axis=0), NEVER, slopes)
 
     def excluded(self, X: np.ndarray, params: Any) -> np.ndarray:
-        """Mask (n, K) of the components that cannot give a row."""
-        return np.asarray(self.statistic(X) @ self.never(params).T.astype(float) > 0)
+        """Mask (n, K) of the components that cannot give a row; what is missing excludes none."""
+        return np.asarray((self.statistic(X) > 0).astype(float) @ self.never(params).T.astype(float) > 0)
 
     def impossible(self, X: np.ndarray, params: Any, log_prob: np.ndarray) -> np.ndarray:
         """Mask (n,) of the rows that no component can give."""
@@ -235,7 +246,12 @@ class LinearFamily(Plain):
 
     def spread_about(self, rows: np.ndarray, scale: Scale) -> Any:
         """Components half way between each row and the mean of the data."""
-        return self.maximum((self.statistic(rows) + scale.mean) / 2)
+        return self.maximum(self.half_way(rows, scale))
+
+    def half_way(self, rows: np.ndarray, scale: Scale) -> np.ndarray:
+        """Half way from T of each row, (K, m), to the mean of the data, at which holes are."""
+        T = self.statistic(rows)
+        return (np.where(np.isnan(T), scale.mean, T) + scale.mean) / 2
 
     def from_responsibilities(self, T: np.ndarray, resp: np.ndarray, scale: Scale) -> tuple[np.ndarray, Any]:
         """sum_w and Params from the statistics (n, m) of rows and their weighted responsibilities (n, K).

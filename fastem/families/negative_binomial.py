@@ -19,11 +19,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, polygamma, psi, xlogy
+from scipy.special import gammaln, xlogy
 
 from fastem.families.base import Plain, Scale
 from fastem.families.gamma import remainder
 from fastem.families.linear import LinearFamily, logs, up_to
+from fastem.families.negative_binomial_size import Score
 from fastem.kernels.counts import (
     count_accumulate,
     count_log_prob,
@@ -31,12 +32,6 @@ from fastem.kernels.counts import (
     single_count_log_prob,
 )
 from fastem.kernels.simd import NATIVE_OF
-
-LEAST, MOST = 1e-8, 1e8
-"""Sizes; the largest in units of the mean where that is above 1. Beyond, counts are Poisson to a part in 1e8."""
-
-ROUNDING = 3e-15
-"""Of a mean of digammas, relative to it."""
 
 TABLE, FEWEST, LONGEST = 4096, 16, 512
 """Levels of all columns that a table holds, and the least and the most of one column."""
@@ -61,6 +56,8 @@ class NegativeBinomialSums(NamedTuple):
 class NegativeBinomialPrepared(NamedTuple):
     """shift (d,) of zeros; table (d (L + 1), K) of log-densities, padded; first (d,) row of each column; components.
 
+    most (1,) is L.
+
     For the counts of L and more sizes, means, and what of their log-density does not depend on them (K, d), in float64.
     """
 
@@ -68,6 +65,7 @@ class NegativeBinomialPrepared(NamedTuple):
     table: np.ndarray
     first: np.ndarray
     components: np.ndarray
+    most: np.ndarray
     sizes: np.ndarray
     means: np.ndarray
     rests: np.ndarray
@@ -90,6 +88,8 @@ class NegativeBinomial(LinearFamily):
     """The family of independent counts that vary more than Poisson ones."""
 
     between = {"sizes": (0.0, np.inf), "means": (0.0, np.inf)}
+    beyond = 1
+    """Rows of the table that a column has beside its levels: that of large counts."""
 
     def expected(self, params: NegativeBinomialParams) -> np.ndarray:
         """The means."""
@@ -112,17 +112,15 @@ class NegativeBinomial(LinearFamily):
                 "of 0 or more are wanted. Start elsewhere"
             )
         (k, d), most = sizes.shape, levels_of(sizes.shape[1])
-        table = np.zeros((d, most + 1, up_to(NATIVE_OF[np.dtype(dtype)], k)), dtype)
+        table = np.zeros((d, most + self.beyond, up_to(NATIVE_OF[np.dtype(dtype)], k)), dtype)
         table[:, :most, :k] = log_table(params, most).transpose(1, 2, 0)
         if not np.isfinite(table).all() or not np.isfinite(sizes).all():
             raise ValueError("sizes or means are so large that densities overflow. Start elsewhere")
         rests = remainder(sizes) - 0.5 * (np.log(sizes / (2 * np.pi)) - np.log(sizes + means))
-        first = np.arange(d) * (most + 1)
-        means = np.exp(logs(means))
-        table = table.reshape(d * (most + 1), -1)
-        return NegativeBinomialPrepared(
-            np.zeros(d), table, first, np.zeros(k), np.ascontiguousarray(sizes), means, rests
-        )
+        first = np.arange(d) * table.shape[1]
+        means, sizes = np.exp(logs(means)), np.ascontiguousarray(sizes)
+        table = table.reshape(len(first) * table.shape[1], -1)
+        return NegativeBinomialPrepared(np.zeros(d), table, first, np.zeros(k), np.array([most]), sizes, means, rests)
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Tables, and series for the counts beyond."""
@@ -140,13 +138,13 @@ class NegativeBinomial(LinearFamily):
         """Slots summed in their order, padding off."""
         k, d = params.sizes.shape
         sum_w, levels, large_x, large_psi = (leaf.sum(axis=0) for leaf in statistics)
-        levels = np.ascontiguousarray(levels[:, :k].T).reshape(k, d, -1)
+        levels = np.ascontiguousarray(levels[:, :k].T).reshape(k, d, -1)[..., : prepared.most[0] + 1]
         return NegativeBinomialSums(sum_w[:k], levels, large_x[:k], large_psi[:k])
 
     def m_step(self, statistics: Any, params: NegativeBinomialParams) -> NegativeBinomialParams:
         """Means, and the sizes of greatest likelihood; a component without rows keeps its parameters."""
-        sum_w, levels, large_x, large_psi = statistics
-        whole = np.maximum(sum_w, 0.0)[:, None] + self.prior
+        _, levels, large_x, large_psi = statistics
+        whole = np.maximum(self.weight(statistics), 0.0) + self.prior
         empty, whole = whole <= 0, np.where(whole > 0, whole, 1.0)
         sum_x = levels[..., :-1] @ np.arange(levels.shape[2] - 1.0) + large_x
         prior_x = self.prior_mean if self.prior else np.zeros(levels.shape[1])
@@ -159,6 +157,10 @@ class NegativeBinomial(LinearFamily):
         )
         sizes = np.where(empty | (means <= 0), params.sizes, score.root(params.sizes))
         return NegativeBinomialParams(sizes, means)
+
+    def weight(self, statistics: Any) -> np.ndarray:
+        """Of the rows that have a number in each column, (K, 1 or d)."""
+        return np.asarray(statistics.sum_w[:, None])
 
     def log_prior(self, params: NegativeBinomialParams) -> float:
         """`prior` rows at the mean of the data in each component, but for what their factorials are."""
@@ -206,7 +208,7 @@ class NegativeBinomial(LinearFamily):
 
     def spread_about(self, rows: np.ndarray, scale: Scale) -> NegativeBinomialParams:
         """Components half way between each row and the mean of the data, as spread as these."""
-        means = (self.statistic(rows) + scale.mean) / 2
+        means = self.half_way(rows, scale)
         return NegativeBinomialParams(by_moments(means, np.diagonal(scale.covariance)), means)
 
     def from_responsibilities(self, T: np.ndarray, resp: np.ndarray, scale: Scale) -> tuple:
@@ -231,68 +233,3 @@ def by_moments(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """Sizes that give the variances, within what a start may have."""
     over = np.maximum(variances - means, 1e-4 * means**2)
     return np.clip(means**2 / np.where(over > 0, over, 1.0), 0.01, 1e4)
-
-
-def digamma_rise(x: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """digamma(x + r) - digamma(r), and its derivative by r: by series where r is large and both are nearly the same."""
-    z = x + r
-    value = np.log1p(x / r) + x / (2 * r * z) + x * (r + z) / (12 * (r * z) ** 2)
-    slope = -x / (r * z) * (1 + (r + z) / (2 * r * z))
-    near = r < 1e3
-    small, low = np.where(near, z, 1.0), np.where(near, r, 1.0)
-    return (
-        np.where(near, psi(small) - psi(low), value),
-        np.where(near, polygamma(1, small) - polygamma(1, low), slope),
-    )
-
-
-class Score(NamedTuple):
-    """The derivative of the expected log-likelihood by the size, a unit of weight and at the best mean.
-
-    above[..., t] (K, d, t) is the share of the rows with x > t; of those with x >= `most` are `large` (K, d) their
-    share and `large_psi` (K, d) as in the statistics; `share` (K, d) of the weight are the prior's rows at x (d,).
-    """
-
-    above: np.ndarray
-    most: float
-    large: np.ndarray
-    large_psi: np.ndarray
-    means: np.ndarray
-    share: np.ndarray
-    x: np.ndarray
-
-    def at(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The derivative for sizes r (K, d), and its own."""
-        inverse = 1.0 / (r[..., None] + np.arange(self.above.shape[2]))
-        value = np.einsum("kjt,kjt->kj", self.above, inverse) - np.log1p(self.means / r)
-        slope = self.means / (r * (r + self.means)) - np.einsum("kjt,kjt,kjt->kj", self.above, inverse, inverse)
-        if self.large.any():
-            value += self.large_psi - self.large * psi(self.most + r)
-            slope -= self.large * polygamma(1, self.most + r)
-        if self.share.any():
-            rise, bend = digamma_rise(self.x, r)
-            value, slope = value + self.share * rise, slope + self.share * bend
-        return value, slope
-
-    def root(self, begin: np.ndarray) -> np.ndarray:
-        """Where it falls through 0, or the largest size if it does not: Newton's method on log r, between bounds.
-
-        Through what is rounding rather, of the sums for large counts: far to the right it decides over the sign.
-        """
-        low, high = np.full(begin.shape, np.log(LEAST)), np.log(MOST * np.maximum(1.0, self.means))
-        least = np.where(self.large_psi != 0, ROUNDING * (1.0 + np.abs(self.large_psi)), 0.0)
-        unbounded = self.at(np.exp(high))[0] > least
-        theta = np.clip(np.log(begin), low, high)
-        for _ in range(100):
-            r = np.exp(theta)
-            value, slope = self.at(r)
-            value -= least
-            low, high = np.where(value > 0, theta, low), np.where(value <= 0, theta, high)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                after = theta - value / (r * slope)
-            good = (slope < 0) & (after >= low) & (after <= high)
-            after = np.where(unbounded, theta, np.where(good, after, (low + high) / 2))
-            moved, theta = np.abs(after - theta).max(), after
-            if moved < 1e-13:
-                break
-        return np.where(unbounded, MOST * np.maximum(1.0, self.means), np.exp(theta))

@@ -31,15 +31,22 @@ class Poisson(LinearFamily):
         super().__init__(prior)
         self.exposure = exposure
 
-    def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
-        """s = log r, and -sum_j r as c, or as the slope of the exposure."""
+    def terms(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
+        """c = -r of one unit of exposure, s = log r; zeros in the column of the exposure."""
         (r,) = params
         if not (r >= 0).all():
             raise ValueError(f"rates are as low as {r.min():.3g}; rates are 0 or more. Start elsewhere")
-        slopes, total = logs(r), -r.sum(axis=1)
         if self.exposure is None:
-            return total, slopes
-        return np.zeros(len(r)), np.insert(slopes, self.exposure, total, axis=1)
+            return -r, logs(r)
+        return np.insert(-r, self.exposure, 0.0, axis=1), np.insert(logs(r), self.exposure, 0.0, axis=1)
+
+    def natural(self, params: PoissonParams) -> tuple[np.ndarray, np.ndarray]:
+        """s = log r, and -sum_j r as c, or as the slope of the exposure."""
+        constant, slopes = super().natural(params)
+        if self.exposure is None:
+            return constant, slopes
+        slopes[:, self.exposure] = constant
+        return np.zeros(len(constant)), slopes
 
     def expected(self, params: PoissonParams) -> np.ndarray:
         """The rates times the exposure."""

@@ -106,6 +106,13 @@ class Product:
         found = [base for group in self.groups if (base := group.family.base(group.of(X))) is not None]
         return np.sum(found, axis=0) if found else None
 
+    def order(self, X: np.ndarray) -> np.ndarray:
+        """What the groups that want the rows in some order say of all their columns together; empty without any."""
+        asking = [group for group in self.groups if hasattr(group.family, "order")]
+        if not asking:
+            return np.zeros(0, np.int64)
+        return asking[0].family.order(np.concatenate([group.of(X) for group in asking], axis=1))
+
     def prepare(self, params: ProductParams, dtype: np.dtype, weights: np.ndarray) -> ProductPrepared:
         """Of each group."""
         return ProductPrepared(self._each("prepare", (params,), dtype, weights))

@@ -82,11 +82,35 @@ def at_least(x, most):
 
 
 @brick
+def levels_of_holes(columns, levels, most, lanes, d):
+    """levels[j, b] = most + 1 where columns[j, b] is NaN, which becomes 0."""
+    for j in range(d):
+        for b in range(lanes):
+            hole = columns[j, b] != columns[j, b]
+            levels[j, b] = most + 1 if hole else levels[j, b]
+            columns[j, b] = 0.0 if hole else columns[j, b]
+
+
+@brick
 def count_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k); leaves the levels of the counts in tile.centred."""
+    capped(tile.columns, prepared.most[0], tile.centred, out.shape[1], prepared.shift.size)
+    levels_log_prob(tile, prepared, out)
+
+
+@brick
+def missing_count_log_prob(tile, prepared, out):
+    """`count_log_prob` of what there is of x_b."""
+    capped(tile.columns, prepared.most[0], tile.centred, out.shape[1], prepared.shift.size)
+    levels_of_holes(tile.columns, tile.centred, prepared.most[0], out.shape[1], prepared.shift.size)
+    levels_log_prob(tile, prepared, out)
+
+
+@brick
+def levels_log_prob(tile, prepared, out):
+    """out[k, b] = log p(x_b | k) of counts whose levels are in tile.centred."""
     columns, components, d = tile.columns, prepared.components.size, prepared.shift.size
-    most, lanes = prepared.table.shape[0] // d - 1, out.shape[1]
-    capped(columns, most, tile.centred, lanes, d)
+    most, lanes = prepared.most[0], out.shape[1]
     look_up(tile.centred, prepared.table, prepared.first, tile.weighted, out, components, d)
     sizes, means, rests = prepared.sizes, prepared.means, prepared.rests
     for j in range(d):
@@ -103,7 +127,7 @@ def count_log_prob(tile, prepared, out):
 def count_accumulate(tile, resp, prepared, statistics, s):
     """The sums of a tile whose levels `count_log_prob` has left."""
     columns, components, d = tile.columns, prepared.components.size, prepared.shift.size
-    most, lanes = prepared.table.shape[0] // d - 1, resp.shape[1]
+    most, lanes = prepared.most[0], resp.shape[1]
     sum_w, levels = statistics.sum_w[s], statistics.levels[s]
     level_sums(tile.centred, prepared.first, resp, tile.weighted, sum_w, levels, components, d)
     sizes, large_x, large_psi = prepared.sizes, statistics.large_x[s], statistics.large_psi[s]
@@ -120,10 +144,24 @@ def count_accumulate(tile, resp, prepared, statistics, s):
 
 @brick
 def single_count_log_prob(tile, prepared, out):
-    """`count_log_prob` of float32 rows: the density of a large count is computed in float64, one after the other."""
+    """`count_log_prob` of float32 rows."""
+    capped(tile.columns, prepared.most[0], tile.centred, out.shape[1], prepared.shift.size)
+    single_levels_log_prob(tile, prepared, out)
+
+
+@brick
+def missing_single_count_log_prob(tile, prepared, out):
+    """`single_count_log_prob` of what there is of x_b."""
+    capped(tile.columns, prepared.most[0], tile.centred, out.shape[1], prepared.shift.size)
+    levels_of_holes(tile.columns, tile.centred, prepared.most[0], out.shape[1], prepared.shift.size)
+    single_levels_log_prob(tile, prepared, out)
+
+
+@brick
+def single_levels_log_prob(tile, prepared, out):
+    """`levels_log_prob` of float32 rows: that of a large count is computed in float64, one after the other."""
     columns, components, d = tile.columns, prepared.components.size, prepared.shift.size
-    most, lanes = prepared.table.shape[0] // d - 1, out.shape[1]
-    capped(columns, most, tile.centred, lanes, d)
+    most, lanes = prepared.most[0], out.shape[1]
     look_up(tile.centred, prepared.table, prepared.first, tile.weighted, out, components, d)
     sizes, means, rests = prepared.sizes, prepared.means, prepared.rests
     for j in range(d):
@@ -138,7 +176,7 @@ def single_count_log_prob(tile, prepared, out):
 def single_count_accumulate(tile, resp, prepared, statistics, s):
     """`count_accumulate` of float32 rows."""
     columns, components, d = tile.columns, prepared.components.size, prepared.shift.size
-    most, lanes = prepared.table.shape[0] // d - 1, resp.shape[1]
+    most, lanes = prepared.most[0], resp.shape[1]
     sum_w, levels = statistics.sum_w[s], statistics.levels[s]
     level_sums(tile.centred, prepared.first, resp, tile.weighted, sum_w, levels, components, d)
     sizes, large_x, large_psi = prepared.sizes, statistics.large_x[s], statistics.large_psi[s]

@@ -42,6 +42,28 @@ def weighted_sums(columns, resp, sum_x, components, d):
 
 
 @brick
+def part_holes(columns, there, exposure, lanes, d):
+    """there[j, b] = 1, or the number of the row in the column `exposure`, if that has one; NaN is 0 in both."""
+    for j in range(d):
+        for b in range(lanes):
+            hole = columns[j, b] != columns[j, b]
+            there[j, b] = 0.0 if hole else 1.0
+            columns[j, b] = 0.0 if hole else columns[j, b]
+    for e in exposure:
+        for j in range(d):
+            for b in range(lanes):
+                there[j, b] = there[j, b] * columns[e, b]
+
+
+@brick
+def masked(columns, there, lanes, d):
+    """columns[j, b] becomes 0 where there[j, b] is."""
+    for j in range(d):
+        for b in range(lanes):
+            columns[j, b] = columns[j, b] if there[j, b] != 0.0 else 0.0
+
+
+@brick
 def linear_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k), without what does not depend on k."""
     products(tile.columns, prepared.slopes, prepared.constant, out, prepared.components.size, prepared.shift.size)

@@ -41,6 +41,15 @@ def level_sums(columns, first, resp, rows, sum_w, sum_x, components, d):
 
 
 @brick
+def number_holes(columns, hole, lanes, d):
+    """columns[j, b] = hole[j] where it is NaN."""
+    for j in range(d):
+        for b in range(lanes):
+            if columns[j, b] != columns[j, b]:
+                columns[j, b] = hole[j]
+
+
+@brick
 def lookup_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k)."""
     components, d = prepared.components.size, prepared.shift.size

@@ -7,6 +7,7 @@ each group as there are tiles of rows in it.
 
 from collections import namedtuple
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,12 @@ def make_joint(dtype: np.dtype, k: int, lanes: int, tiles: int) -> Joint:
     return Joint(order=one.order, **shared)
 
 
-def make_own(dtype: np.dtype, d: int, k: int, lanes: int, tiles: int) -> Own:
-    """Buffers of a group of d columns; what its bricks do not touch takes no memory."""
+def make_own(dtype: np.dtype, d: int, k: int, lanes: int, tiles: int, extra: Any) -> Own:
+    """Buffers of a group of d columns, and what its family asks for; what its bricks do not touch takes no memory."""
     one = make_tile(dtype, d, k, lanes)
     kept = [_repeated(array, tiles) for array in (one.columns, one.rows, one.centred, one.spare)]
-    scratch = [one.resp, one.weighted, one.twice, one.index, one.every, one.root_weight, one.extra]
+    extra = one.extra if extra is None else extra
+    scratch = [one.resp, one.weighted, one.twice, one.index, one.every, one.root_weight, extra]
     return Own(*kept, *scratch)
 
 

@@ -1,6 +1,6 @@
 """The rows of a source as the engine sees them: chunks, as often as they are asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from copy import copy
 from typing import Any
@@ -54,6 +54,7 @@ class Rows:
         self.source, self.on_rows = source, on_rows
         self.check: Callable[[np.ndarray], None] | None = None
         self.missing: str | None = None
+        self.columns: Sequence[Any] | None = None  # what messages call them, where they have no names
         self.n_rows = source.n_rows
         self.weight_sum: float | None = None
         self.rows_per_chunk = rows_per_chunk or default_rows_per_chunk(source.n_features, source.dtype)
@@ -109,7 +110,7 @@ class Rows:
             source.weighted,
             source.name,
             source.row,
-            source.feature_names,
+            source.feature_names or self.columns,
             self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
             self.missing,
             None if self._seen is None else self._seen.setdefault(self.rows_per_chunk, []),
