@@ -90,11 +90,11 @@ class Mixture:
         log_likelihood = weight = 0.0
         fold = self.loops.Fold(self, params)
         for chunk in chunks:
-            log_likelihood += fold.add(chunk) + self._base(chunk)
+            log_likelihood += fold.add(chunk) + self.base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
         return MixtureStatistics(log_likelihood, weight, fold.sums())
 
-    def _base(self, chunk: Chunk) -> float:
+    def base(self, chunk: Chunk) -> float:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""
         if self._known[0] is not chunk:
             base = self.family.base(chunk.X)

@@ -24,7 +24,7 @@ import numpy as np
 from fastem.families import covariance
 from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
-from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
+from fastem.families.gaussian_moments import LOG_TWO_PI, GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
 from fastem.kernels import whiten
 from fastem.kernels.simd import NATIVE_OF
@@ -114,7 +114,8 @@ class Gaussian(GaussianMoments, Plain):
         else:
             packed = np.broadcast_to(scales.reshape(k, -1), (k, d)).astype(dtype, order="C")
             log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
-        constant = np.broadcast_to(log_det - 0.5 * d * np.log(2 * np.pi), (1, k)).astype(dtype, order="C")
+        constant = np.empty((1, k), dtype)
+        constant[0] = log_det - 0.5 * d * LOG_TWO_PI
         if self.covariance_type != "tied":
             return Prepared(shift, means, packed, constant)
         centres = np.zeros((k, padded), dtype)

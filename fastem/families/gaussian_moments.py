@@ -7,6 +7,8 @@ import numpy as np
 
 from fastem.families import covariance
 
+LOG_TWO_PI = float(np.log(2 * np.pi))
+
 
 class GaussianStatistics(NamedTuple):
     """sum_w (K,), sum_x (K, d), sum_xx (K, d, d), (d, d) or (K, d)."""
@@ -23,6 +25,18 @@ class GaussianMoments:
     reg_covar: float
     prior: Any
     precisions_cholesky: Callable[..., np.ndarray]
+
+    @property
+    def separable(self) -> bool:
+        """Whether several mixtures can be stepped as one, that is, no parameter is common to all components."""
+        return self.covariance_type != "tied"
+
+    def parts(self, prepared: Any, r: int) -> list[Any]:
+        """The Prepared of each of r mixtures of as many components, which were prepared as one."""
+        shift, means, scales, constant, *rest = prepared
+        leaves = [leaf.reshape(r, -1, *leaf.shape[1:]) for leaf in (means, scales, *rest)]
+        rows = zip(*leaves[:2], constant.reshape(r, 1, -1), *leaves[2:])
+        return [type(prepared)(shift, *row) for row in rows]
 
     def held(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> GaussianStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
@@ -63,7 +77,7 @@ class GaussianMoments:
             factors = np.broadcast_to(factors.reshape(k, -1), (k, d))
             log_det = np.log(factors).sum(axis=1)
             squares = (factors**2 * statistics.sum_xx).sum()
-        constant = log_det - 0.5 * d * np.log(2 * np.pi)
+        constant = log_det - 0.5 * d * LOG_TWO_PI
         return float((statistics.sum_w * constant).sum() - 0.5 * squares)
 
     def expected_statistics(self, params: Any, sum_w: np.ndarray) -> GaussianStatistics:
