@@ -54,13 +54,19 @@ class Mixture:
         self.tiles: dict[tuple[np.dtype, int, int], list[Any]] = {}
         """Scratch of threads that are not at work, by dtype, d and K."""
         self._known: tuple[Any, float] = (None, 0.0)
+        self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
-        """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
+        """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data; the last are kept."""
+        known, of, prepared = self._prepared
+        if known is params and of == dtype:
+            return prepared
         live = params.weights > 0
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
-        return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
+        prepared = log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
+        self._prepared = params, dtype, prepared
+        return prepared
 
     def lanes(self, params: MixtureParams, dtype: np.dtype) -> np.dtype:
         """The dtype in which rows of that dtype are computed with."""

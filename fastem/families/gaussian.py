@@ -124,10 +124,6 @@ class Gaussian(GaussianMoments, Plain):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros((1, padded), dtype))
 
-    def precisions_cholesky(self, params: GaussianParams) -> np.ndarray:
-        """scikit-learn's `precisions_cholesky_`."""
-        return covariance.precisions_cholesky(params.covariances, self.covariance_type)
-
     def zeros(self, params: GaussianParams, slots: int, prepared) -> GaussianStatistics | TiedSlots:
         """Statistics of zeros, padded for either dtype."""
         k, d = params.means.shape
@@ -202,11 +198,6 @@ class Gaussian(GaussianMoments, Plain):
         """Nats a row that rounding may hide or feign; see `covariance.rounding`."""
         offsets = params.means - params.means[np.argmax(weights)]
         return float(weights @ covariance.rounding(offsets, self._factors(params), self.eps))
-
-    def _factors(self, params: GaussianParams) -> np.ndarray:
-        """Upper triangles U (K, d, d) with S^-1 = U U^T."""
-        factors = self.precisions_cholesky(params)
-        return covariance.expand(factors, self.covariance_type, *params.means.shape)
 
     def collapsed(self, params: GaussianParams, statistics: GaussianStatistics) -> np.ndarray:
         """Mask (K,) of the components that hold no row, or whose covariance is singular in spite of the ridge."""

@@ -24,7 +24,22 @@ class GaussianMoments:
     covariance_type: str
     reg_covar: float
     prior: Any
-    precisions_cholesky: Callable[..., np.ndarray]
+    _known: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """The last two arrays of covariances, and their factors."""
+
+    def precisions_cholesky(self, params: Any) -> np.ndarray:
+        """scikit-learn's `precisions_cholesky_`; kept, for an iteration asks for those of one array up to five times."""
+        for covariances, factors in self._known:
+            if covariances is params.covariances:
+                return factors
+        factors = covariance.precisions_cholesky(params.covariances, self.covariance_type)
+        self._known = (*self._known[-1:], (params.covariances, factors))
+        return factors
+
+    def _factors(self, params: Any) -> np.ndarray:
+        """Upper triangles U (K, d, d) with S^-1 = U U^T."""
+        factors = self.precisions_cholesky(params)
+        return covariance.expand(factors, self.covariance_type, *params.means.shape)
 
     @property
     def separable(self) -> bool:
