@@ -1,6 +1,6 @@
 """Gaussian statistics moved, scored and inverted without the rows: what online algorithms ask beside the five verbs."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ class GaussianMoments:
     """The last two arrays of covariances, and their factors."""
 
     def precisions_cholesky(self, params: Any) -> np.ndarray:
-        """scikit-learn's `precisions_cholesky_`; kept, for an iteration asks for those of one array up to five times."""
+        """scikit-learn's `precisions_cholesky_`; kept, for an iteration asks up to five times for one array's."""
         for covariances, factors in self._known:
             if covariances is params.covariances:
                 return factors
