@@ -58,15 +58,13 @@ class Mixture:
         self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
-        """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data; the last are kept."""
-        known, of, prepared = self._prepared
+        """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
+        (known, of, prepared), self._prepared = self._prepared, (None, None, None)
         if known is params and of == dtype:
             return prepared
         live = params.weights > 0
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
-        prepared = log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
-        self._prepared = params, dtype, prepared
-        return prepared
+        return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
     def lanes(self, params: MixtureParams, dtype: np.dtype) -> np.dtype:
         """The dtype in which rows of that dtype are computed with."""
@@ -85,8 +83,8 @@ class Mixture:
         weights = np.where(params.weights < 0, plain.weights / 2, params.weights)
         try:
             components = self.family.admitted(params.components, plain.components)
-            params = MixtureParams(weights / weights.sum(), components)
-            self.prepare(params, np.dtype(np.float64))
+            params, double = MixtureParams(weights / weights.sum(), components), np.dtype(np.float64)
+            self._prepared = params, double, self.prepare(params, double)  # for the E-step that follows
         except ValueError:
             return None
         return params

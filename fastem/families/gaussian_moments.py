@@ -9,6 +9,9 @@ from fastem.families import covariance
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
+KEPT = 1 << 20
+"""Bytes of covariances up to which their factors are kept."""
+
 
 class GaussianStatistics(NamedTuple):
     """sum_w (K,), sum_x (K, d), sum_xx (K, d, d), (d, d) or (K, d)."""
@@ -33,7 +36,8 @@ class GaussianMoments:
             if covariances is params.covariances:
                 return factors
         factors = covariance.precisions_cholesky(params.covariances, self.covariance_type)
-        self._known = (*self._known[-1:], (params.covariances, factors))
+        if factors.nbytes <= KEPT:
+            self._known = (*self._known[-1:], (params.covariances, factors))
         return factors
 
     def _factors(self, params: Any) -> np.ndarray:
