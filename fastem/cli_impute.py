@@ -43,7 +43,7 @@ def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: b
             else:
                 imputer = GaussianImputer(**settings, callback=progress).fit(X, sample_weight=sample_weight)
             complete = imputer._drawing(None) if draw else imputer._completion().filled
-            imputer._written(X, complete, files.out, names=names)
+            imputer._written(X, complete, files.out, names=names, header=not data.headless)
     if files.saved:
         if names:
             imputer.feature_names_in_ = imputer.mixture_.feature_names_in_ = np.array(names, dtype=object)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.data import opened
 from fastem.families.gaussian_conditional import Completion
+from fastem.frames import asks_for_frames, check_no_frames, in_container
 from fastem.incomplete import completion_of, fit_scaled, refitted
 from fastem.mixture import GaussianMixture
 from fastem.scoring import generator
@@ -158,8 +158,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         (n, d), with `add_indicator` (n, d + m), or `out`
         """
-        if out is not None and _get_output_config("transform", self)["dense"] != "default":
-            raise ValueError("out is given, and set_output asks for frames: call set_output(transform='default')")
+        check_no_frames(self, out)
         return self._written(X, self._completion().filled, out, self.add_indicator)
 
     def sample(self, X, random_state=None, out=None):
@@ -174,9 +173,11 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        (n, d), or `out`
+        (n, d), a frame where `set_output` asks for one, or `out`
         """
-        return self._written(X, self._drawing(random_state), out)
+        check_no_frames(self, out)
+        filled = self._written(X, self._drawing(random_state), out)
+        return filled if out is not None else in_container(self, filled, X)
 
     def multiple_impute(self, X, m=5, *, random_state=None, bootstrap=False, sample_weight=None):
         """Several draws of the missing entries, for what depends on how uncertain they are (Rubin 1987).
@@ -195,7 +196,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        (m, n, d)
+        (m, n, d), or a list of m frames where `set_output` asks for them
         """
         check_number("m", m, Integral, 1, 5)
         completion = self._completion()
@@ -208,7 +209,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             if bootstrap:
                 completion = completion_of(refitted(self._mixture(), self.mixture_, whole, rng))
             filled[i] = completion.drawn(whole.X, *rng.spawn(2))
-        return filled
+        return [in_container(self, one, X) for one in filled] if asks_for_frames(self) else filled
 
     def missing_indicator(self, X):
         """Which entries of X are missing, (n, d) bool."""
@@ -262,7 +263,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         completion, streams = self._completion(), generator(self, random_state).spawn(2)
         return lambda X: completion.drawn(X, *streams)
 
-    def _written(self, X: Any, complete: Callable, out: Any, indicator: bool = False, names: Any = None) -> Any:
+    def _written(self, X: Any, complete: Callable, out: Any, indicator=False, names: Any = None, header=True) -> Any:
         """The rows of X, completed, as an array, or written to `out` chunk by chunk."""
         with self._opened(X) as data:
             blocks = (self._block(piece.X, complete, indicator) for piece in data.pieces())
@@ -270,7 +271,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 return np.concatenate(list(blocks))
             check_another_file(X, out)
             names = self.get_feature_names_out(names)[: None if indicator else data.n_features]
-            with open_output(out, data.n_rows, len(names), data.dtype, list(names)) as output:
+            with open_output(out, data.n_rows, len(names), data.dtype, list(names), header=header) as output:
                 for block in blocks:
                     output.write(block)
         return out

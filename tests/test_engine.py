@@ -12,8 +12,11 @@ from fastem.engine.em import Position, fit_em
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import ConvergenceMonitor, Progress, Rules
+from fastem.engine.several import step_of_one, step_of_several
 from fastem.engine.threads import run_slots
+from fastem.families.base import Scale
 from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.families.gaussian_missing import GaussianMissing
 
 RNG = np.random.default_rng(3)
 
@@ -177,6 +180,43 @@ def test_a_race_that_is_stopped_is_led_by_the_best_so_far() -> None:
     assert 0.3 < winner < 0.7 and len(steps) == 3 and list(made) == []
     assert race(Coins(), made := iter([0.25, 0.5]), data, repair, stop=lambda: True) == 0.25
     assert list(made) == [0.5]
+
+
+def test_starts_at_one_log_likelihood_are_stepped_once_a_round() -> None:
+    data, steps = chunk(np.concatenate(coin_data_rows())), []
+
+    def repair(share):
+        steps.append(share)
+        return share
+
+    alone = race(Coins(), [0.5, 0.001], data, repair, rounds=(3, 40))
+    taken = len(steps)
+    assert race(Coins(), [0.5, 0.5, 0.5, 0.001], data, repair, rounds=(3, 40)) == alone
+    assert len(steps) - taken == taken + 6
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("holes", [False, True])
+def test_several_mixtures_stepped_at_once_are_where_each_is_alone(covariance_type: str, holes: bool) -> None:
+    X, resp = 1e3 + RNG.standard_normal((200, 3)), RNG.random((5, 200, 2))
+    weight, family = RNG.random(200), (GaussianMissing if holes else Gaussian)(covariance_type, 1e-3)
+    scale = Scale(X.mean(axis=0), np.cov(X.T), X.std(axis=0))
+    starts = [MixtureParams(np.array([0.4, 0.6]), family.from_responsibilities(X, r, scale)[1]) for r in resp]
+    X[::3, 1] = np.nan if holes else 0.0
+    model, data = Mixture(family), chunk(X, weight)
+    arguments = model, data, lambda params: params._replace(components=params.components)
+    at_once, alone = step_of_several(*arguments), step_of_one(*arguments)
+    assert at_once is not None
+    log_likelihoods, after = at_once(starts)
+    for start, value, params in zip(starts, log_likelihoods, after, strict=True):
+        (wanted_value,), (wanted,) = alone([start])
+        assert value == pytest.approx(wanted_value, rel=1e-12)
+        for a, b in zip(tree.leaves(params), tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
+    many = chunk(RNG.standard_normal((20_000, 3)))
+    for other in (Mixture(Gaussian("tied")), Mixture(family, fixed=frozenset({"means"}))):
+        assert step_of_several(other, *arguments[1:]) is None
+    assert step_of_several(model, many, arguments[2]) is None
 
 
 def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:

@@ -195,8 +195,12 @@ def test_in_a_pipeline_with_frames() -> None:
         found = imputer.fit_transform(given)
         assert isinstance(found, kind) and list(found.columns) == list("abcd")
         np.testing.assert_allclose(found.to_numpy(), GaussianImputer().fit_transform(X), rtol=1e-12)
-    with pytest.raises(ValueError, match="set_output asks for frames"):
-        imputer.transform(given, out="x.npy")
+        for one in (imputer.sample(given, 0), *imputer.multiple_impute(given, 2, random_state=0)):
+            assert isinstance(one, kind) and list(one.columns) == list("abcd")
+            np.testing.assert_array_equal(one.to_numpy()[~np.isnan(X)], X[~np.isnan(X)])
+    for method in (imputer.transform, imputer.sample):
+        with pytest.raises(ValueError, match="set_output asks for frames"):
+            method(given, out="x.npy")
     nullable = pandas.DataFrame({"a": [1, None, 3, 4], "b": [2, 4, 6, None]}, dtype="Int64")
     assert not np.isnan(GaussianImputer().fit_transform(nullable)).any()
 
@@ -297,6 +301,11 @@ def test_the_command_line(tmp_path: Path, monkeypatch: Any, capfd: Any) -> None:
     wanted = GaussianImputer(random_state=0).fit_transform(X)
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
     assert (tmp_path / "filled.csv").read_text().startswith("a,b,c,d\n")
+    (tmp_path / "headless.csv").write_text("\n".join(text))
+    for options in ((), ("--columns", "0,1,2,3")):  # in memory, and as a source
+        code, err = run("headless.csv", "-o", "f.csv", "--model", "model.npz", *options)
+        assert code == 0, err
+        np.testing.assert_allclose(np.loadtxt("f.csv", delimiter=","), wanted, rtol=1e-12, atol=1e-12)
     code, err = run("x.csv", "-o", "again.parquet", "--model", "model.npz", "--draw", "--seed", 1)
     assert code == 0 and fastem.sources.open_source("again.parquet").feature_names == list("abcd"), err
     assert list(fastem.load(tmp_path / "model.npz").feature_names_in_) == list("abcd")

@@ -10,10 +10,11 @@ import pytest
 from cases import fit, fitted, starting_from
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
+from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import fastem
-from fastem import starts
+from fastem import seeding, starts
 from fastem.families import covariance
 from fastem.families.gaussian import Gaussian, GaussianParams
 
@@ -72,3 +73,27 @@ def test_given_means_need_no_race_and_one_fit(monkeypatch: pytest.MonkeyPatch) -
     iterations.clear()
     fit(given.set_params(warm_start=True), X)
     assert iterations == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_k_means_of_many_runs_is_scikit_learns(weighted: bool, rng: np.random.Generator) -> None:
+    X = rng.standard_normal((150, 3)) + 4.0 * rng.integers(3, size=(150, 1))
+    weight = rng.integers(1, 4, 150).astype(float) if weighted else None
+    centres = seeding.seeds(X, 4, 12, weight, rng)
+    assert centres.shape == (12, 4, 3)
+    found = seeding.k_means(X, centres, weight)
+    for labels, begin in zip(found, centres, strict=True):
+        assert all((begin[:, None] == X).all(axis=2).any(axis=1)) and len(np.unique(begin, axis=0)) == 4
+        theirs = KMeans(4, init=begin, n_init=1, max_iter=seeding.ITERATIONS, tol=0.0).fit(X, sample_weight=weight)
+        np.testing.assert_array_equal(labels, theirs.labels_)
+    np.testing.assert_array_equal(found[:1], seeding.distinct(np.stack([found[0], 3 - found[0], found[0]]), rng))
+
+
+def test_seeds_are_rows_of_positive_weight_and_far_apart(rng: np.random.Generator) -> None:
+    X = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [99.0, 99.0]], 30, axis=0)
+    X[:90] += 0.1 * rng.standard_normal((90, 2))
+    weight = np.repeat([1.0, 1.0, 1.0, 0.0], 30)
+    labels = seeding.nearest(X, seeding.seeds(X, 3, 40, weight, rng))[:, :90]
+    assert all(len(np.unique(row[[0, 30, 60]])) == 3 for row in labels)
+    few = seeding.seeds(np.ones((5, 2)), 3, 2, None, rng)  # fewer distinct rows than centres
+    assert (few == 1.0).all() and seeding.k_means(np.ones((5, 2)), few, None).shape == (2, 5)

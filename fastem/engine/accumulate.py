@@ -45,7 +45,7 @@ def grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
     return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
 
 
-def _scratch(family: Any, dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
+def scratch(family: Any, dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
     """A tile, with what the family asks for beside."""
     tile = make_tile(dtype, d, k, lanes)
     return tile._replace(extra=family.extra(dtype, d, lanes)) if hasattr(family, "extra") else tile
@@ -98,7 +98,7 @@ class Fold:
     def _tile(self, chunk: Chunk, lanes: int) -> Any:
         """Scratch of one thread."""
         dtype = self._computed_in(chunk.X.dtype)
-        return _scratch(self.model.family, dtype, chunk.X.shape[1], len(self.params.weights), lanes)
+        return scratch(self.model.family, dtype, chunk.X.shape[1], len(self.params.weights), lanes)
 
     def _loop(self, chunk: Chunk, slots: Slots, log_likelihood: np.ndarray, lanes: int) -> Callable:
         """``loop(first, last, tile)``: the rows of the slots from first up to last."""
@@ -117,10 +117,12 @@ class Fold:
         d, dtype = chunk.X.shape[1], self._computed_in(chunk.X.dtype)
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
-        one = sum(a.nbytes for a in tree.leaves(family.zeros(components, 1, prepared[1])))
-        size = min(most, max(4, SLOT_BYTES // one))
+        sums = family.zeros(components, 1, prepared[1])
+        if most > 1:
+            one = sum(a.nbytes for a in tree.leaves(sums))
+            sums = family.zeros(components, min(most, max(4, SLOT_BYTES // one)), prepared[1])
         tiles = self.model.tiles.setdefault((dtype, d, len(self.params.weights)), [])
-        return Slots(dtype, most, prepared, family.zeros(components, size, prepared[1]), tiles)
+        return Slots(dtype, most, prepared, sums, tiles)
 
     def _merged(self) -> Any:
         """The sums so far, or None, plus those of the slots."""
@@ -140,7 +142,7 @@ def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> N
     order = model.order(chunk)
 
     def run(first: int, last: int) -> None:
-        tile = _scratch(model.family, dtype, d, len(params.weights), lanes)
+        tile = scratch(model.family, dtype, d, len(params.weights), lanes)
         kernel(first, last, *arguments, tile._replace(order=order))
 
     run_slots(run, slots, model.n_jobs)

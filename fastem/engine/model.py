@@ -54,10 +54,14 @@ class Mixture:
         self.tiles: dict[tuple[np.dtype, int, int], list[Any]] = {}
         """Scratch of threads that are not at work, by dtype, d and K."""
         self._known: tuple[Any, float] = (None, 0.0)
+        self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
         """Logarithms of the weights (1, K) and the family's Prepared, in the dtype of the data."""
+        (known, of, prepared), self._prepared = self._prepared, (None, None, None)
+        if known is params and of == dtype:
+            return prepared
         live = params.weights > 0
         log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
         return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
@@ -79,8 +83,8 @@ class Mixture:
         weights = np.where(params.weights < 0, plain.weights / 2, params.weights)
         try:
             components = self.family.admitted(params.components, plain.components)
-            params = MixtureParams(weights / weights.sum(), components)
-            self.prepare(params, np.dtype(np.float64))
+            params, double = MixtureParams(weights / weights.sum(), components), np.dtype(np.float64)
+            self._prepared = params, double, self.prepare(params, double)  # for the E-step that follows
         except ValueError:
             return None
         return params
@@ -90,11 +94,11 @@ class Mixture:
         log_likelihood = weight = 0.0
         fold = self.loops.Fold(self, params)
         for chunk in chunks:
-            log_likelihood += fold.add(chunk) + self._base(chunk)
+            log_likelihood += fold.add(chunk) + self.base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
         return MixtureStatistics(log_likelihood, weight, fold.sums())
 
-    def _base(self, chunk: Chunk) -> float:
+    def base(self, chunk: Chunk) -> float:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""
         if self._known[0] is not chunk:
             base = self.family.base(chunk.X)

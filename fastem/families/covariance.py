@@ -50,7 +50,7 @@ def precisions_cholesky(covariances: np.ndarray, covariance_type: str) -> np.nda
     if lower is None or not np.isfinite(lower).all():
         _reject(np.flatnonzero([not _is_definite(m) for m in matrices]))
         lower = np.stack([np.linalg.cholesky(m) for m in matrices])
-    inverse = np.linalg.solve(lower, np.broadcast_to(np.eye(d), lower.shape))
+    inverse = np.linalg.solve(lower, _identity(d))
     return np.swapaxes(np.where(upper_triangle(d).T, inverse, 0.0), 1, 2).reshape(covariances.shape)
 
 
@@ -58,6 +58,12 @@ def precisions_cholesky(covariances: np.ndarray, covariance_type: str) -> np.nda
 def upper_triangle(d: int) -> np.ndarray:
     """Mask (d, d) of a matrix on and above its diagonal."""
     return np.triu(np.ones((d, d), bool))
+
+
+@functools.cache
+def _identity(d: int) -> np.ndarray:
+    """(1, d, d)."""
+    return np.eye(d)[None]
 
 
 def _is_definite(matrix: np.ndarray) -> bool:
@@ -87,7 +93,7 @@ def singular(covariances: np.ndarray, covariance_type: str, k: int, eps: float) 
         bad = ~_well_factored(matrices, eps)
     except np.linalg.LinAlgError:
         bad = np.array([_fails(m, eps) for m in matrices])
-    return np.broadcast_to(bad, (k,)).copy()
+    return bad if len(bad) == k else np.repeat(bad, k)
 
 
 def pinned(covariances: np.ndarray, covariance_type: str, means: np.ndarray, eps: float) -> np.ndarray:
@@ -96,7 +102,10 @@ def pinned(covariances: np.ndarray, covariance_type: str, means: np.ndarray, eps
     Statistics that are blended approach the variance 0 of equal rows step by step, and never reach it.
     """
     k, d = means.shape
-    variances = np.diagonal(expand(covariances, covariance_type, k, d), axis1=1, axis2=2)
+    if covariance_type in ("full", "tied"):
+        variances = np.diagonal(covariances, axis1=-2, axis2=-1).reshape(-1, d)
+    else:
+        variances = covariances.reshape(k, -1)
     sizes = np.abs(means).min(axis=0) if covariance_type == "tied" else np.abs(means)
     return (variances < (PINNED * eps * sizes) ** 2).any(axis=1)
 

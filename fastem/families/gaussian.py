@@ -24,7 +24,7 @@ import numpy as np
 from fastem.families import covariance, gaussian_near, gaussian_slots
 from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
-from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
+from fastem.families.gaussian_moments import LOG_TWO_PI, GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
 from fastem.families.gaussian_slots import NearPrepared, Prepared, Slots, TiedPrepared, padded
 from fastem.kernels import whiten
@@ -85,7 +85,8 @@ class Gaussian(GaussianMoments, Plain):
         else:
             packed = np.broadcast_to(scales.reshape(k, -1), (k, d)).astype(dtype, order="C")
             log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
-        constant = np.broadcast_to(log_det - 0.5 * d * np.log(2 * np.pi), (1, k)).astype(dtype, order="C")
+        constant = np.empty((1, k), dtype)
+        constant[0] = log_det - 0.5 * d * LOG_TWO_PI
         if self.covariance_type == "full" and gaussian_near.worthwhile(k, d, dtype):
             near = gaussian_near.are_near(lower, centred, dtype)
             return (NearPrepared if near else Prepared)(shift, means, packed, constant)
@@ -96,10 +97,6 @@ class Gaussian(GaussianMoments, Plain):
         if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
-
-    def precisions_cholesky(self, params: GaussianParams) -> np.ndarray:
-        """scikit-learn's `precisions_cholesky_`."""
-        return covariance.precisions_cholesky(params.covariances, self.covariance_type)
 
     def zeros(self, params: GaussianParams, slots: int, prepared: Any) -> Slots:
         """Statistics of zeros, padded for either dtype."""
@@ -156,11 +153,6 @@ class Gaussian(GaussianMoments, Plain):
         """Nats a row that rounding may hide or feign; see `covariance.rounding`."""
         offsets = params.means - params.means[np.argmax(weights)]
         return float(weights @ covariance.rounding(offsets, self._factors(params), self.eps))
-
-    def _factors(self, params: GaussianParams) -> np.ndarray:
-        """Upper triangles U (K, d, d) with S^-1 = U U^T."""
-        factors = self.precisions_cholesky(params)
-        return covariance.expand(factors, self.covariance_type, *params.means.shape)
 
     def collapsed(self, params: GaussianParams, statistics: GaussianStatistics) -> np.ndarray:
         """Mask (K,) of the components that hold no row, or whose covariance is singular in spite of the ridge."""

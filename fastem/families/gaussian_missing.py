@@ -31,8 +31,8 @@ from fastem.families.gaussian_bricks import (
     full_accumulate_of,
     full_log_prob_of,
 )
+from fastem.families.gaussian_moments import LOG_TWO_PI
 from fastem.kernels import completion, holes
-from fastem.kernels.completion import LOG_TWO_PI
 from fastem.kernels.jit import brick
 
 INFLATED = 1e4

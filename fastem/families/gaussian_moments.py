@@ -1,11 +1,16 @@
 """Gaussian statistics moved, scored and inverted without the rows: what online algorithms ask beside the five verbs."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.families import covariance
+
+LOG_TWO_PI = float(np.log(2 * np.pi))
+
+KEPT = 1 << 20
+"""Bytes of covariances up to which their factors are kept."""
 
 
 class GaussianStatistics(NamedTuple):
@@ -22,7 +27,35 @@ class GaussianMoments:
     covariance_type: str
     reg_covar: float
     prior: Any
-    precisions_cholesky: Callable[..., np.ndarray]
+    _known: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """The last two arrays of covariances, and their factors."""
+
+    def precisions_cholesky(self, params: Any) -> np.ndarray:
+        """scikit-learn's `precisions_cholesky_`; kept, for an iteration asks up to five times for one array's."""
+        for covariances, factors in self._known:
+            if covariances is params.covariances:
+                return factors
+        factors = covariance.precisions_cholesky(params.covariances, self.covariance_type)
+        if factors.nbytes <= KEPT:
+            self._known = (*self._known[-1:], (params.covariances, factors))
+        return factors
+
+    def _factors(self, params: Any) -> np.ndarray:
+        """Upper triangles U (K, d, d) with S^-1 = U U^T."""
+        factors = self.precisions_cholesky(params)
+        return covariance.expand(factors, self.covariance_type, *params.means.shape)
+
+    @property
+    def separable(self) -> bool:
+        """Whether several mixtures can be stepped as one, that is, no parameter is common to all components."""
+        return self.covariance_type != "tied"
+
+    def parts(self, prepared: Any, r: int) -> list[Any]:
+        """The Prepared of each of r mixtures of as many components, which were prepared as one."""
+        shift, means, scales, constant, *rest = prepared
+        leaves = [leaf.reshape(r, -1, *leaf.shape[1:]) for leaf in (means, scales, *rest)]
+        rows = zip(*leaves[:2], constant.reshape(r, 1, -1), *leaves[2:])
+        return [type(prepared)(shift, *row) for row in rows]
 
     def held(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> GaussianStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
@@ -63,7 +96,7 @@ class GaussianMoments:
             factors = np.broadcast_to(factors.reshape(k, -1), (k, d))
             log_det = np.log(factors).sum(axis=1)
             squares = (factors**2 * statistics.sum_xx).sum()
-        constant = log_det - 0.5 * d * np.log(2 * np.pi)
+        constant = log_det - 0.5 * d * LOG_TWO_PI
         return float((statistics.sum_w * constant).sum() - 0.5 * squares)
 
     def expected_statistics(self, params: Any, sum_w: np.ndarray) -> GaussianStatistics:
