@@ -124,7 +124,7 @@ def test_moments_of_near_components_uncompiled(d: int, k: int, dtype: type, toge
         np.testing.assert_allclose(sums.sum_xx, np.einsum("nk,nki,nkj->kij", resp, y, y), rtol=eps, atol=n * eps)
 
 
-@pytest.mark.parametrize(("spread", "near"), [(1.0, True), (10.0, True), (1e3, False)])
+@pytest.mark.parametrize(("spread", "near"), [(1.0, True), (4.0, True), (1e3, False)])
 def test_moments_of_near_components_keep_their_digits(spread: float, near: bool) -> None:
     """Columns that nearly are one, in which means differ by `spread` standard deviations of what they do not share."""
     n, d, k = 5000, 8, 8

@@ -46,7 +46,7 @@ def step_of_several(model: Any, sample: Chunk, repair: Callable[[Any], Any]) -> 
         log_weights, prepared = model.prepare(MixtureParams(weights.ravel(), together), dtype)
         parts = family.parts(prepared, r)
         sums = family.zeros(mixtures[0].components, r, parts[0])
-        kernel = kernel_of(accumulate.mixture_e_step, *family.bricks(prepared))
+        kernel = kernel_of(accumulate.mixture_e_step, *family.bricks(parts[0]))
         tiles = model.tiles.setdefault((dtype, d, k), [])
         tile = tiles.pop() if tiles else accumulate.scratch(family, dtype, d, k, lanes)
         log_likelihood = np.zeros((r, 1))

@@ -98,6 +98,14 @@ class Gaussian(GaussianMoments, Plain):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
 
+    def parts(self, prepared: Any, r: int) -> list[Any]:
+        """Near components of each mixture are summed as it would do with them alone."""
+        parts = super().parts(prepared, r)
+        k, d = parts[0].means.shape[0], prepared.shift.size
+        if isinstance(prepared, NearPrepared) and not gaussian_near.worthwhile(k, d, prepared.means.dtype):
+            return [Prepared(*part) for part in parts]
+        return parts
+
     def zeros(self, params: GaussianParams, slots: int, prepared: Any) -> Slots:
         """Statistics of zeros, padded for either dtype."""
         k, d = params.means.shape
