@@ -62,8 +62,9 @@ class Checkpoint:
                 raise ValueError("it has another format or version")
             plain = json.loads(str(entries["plain"]))
         except Exception as error:  # zipfile and numpy meet damage with a dozen types
+            why = "it is no .npz of numbers" if "allow_pickle" in str(error) else error
             raise ValueError(
-                f"{name} is no checkpoint that this fastem wrote ({error}); give the file of an earlier "
+                f"{name} is no checkpoint that this fastem wrote ({why}); give the file of an earlier "
                 "fit(..., checkpoint=), or remove it to start anew"
             ) from error
         self._check_settings(name, plain.pop("settings"))

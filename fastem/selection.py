@@ -130,6 +130,11 @@ def select(
     fitted = judged = Rows(X, y, sample_weight, labels)
     if criterion == "heldout":
         fitted, judged = _parted(fitted, held_out, random_state)
+    n = len(fitted.X) if hasattr(fitted.X, "shape") or isinstance(fitted.X, list) else sizes[-1]
+    if sizes[-1] > n:  # told before the smaller ones have been fitted for nothing
+        raise ValueError(
+            f"n_components goes up to {sizes[-1]}, and there are {n} rows to fit: at most {n} can be tried"
+        )
     seed = int(random_state.randint(np.iinfo(np.int32).max))
     steps = list(itertools.product(_grid(settings), sizes))
     rows: list[dict[str, Any]] = []

@@ -195,13 +195,18 @@ def test_starts_at_one_log_likelihood_are_stepped_once_a_round() -> None:
     assert len(steps) - taken == taken + 6
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
-@pytest.mark.parametrize("holes", [False, True])
-def test_several_mixtures_stepped_at_once_are_where_each_is_alone(covariance_type: str, holes: bool) -> None:
-    X, resp = 1e3 + RNG.standard_normal((200, 3)), RNG.random((5, 200, 2))
+@pytest.mark.parametrize(
+    ("covariance_type", "holes", "k", "d"),
+    [(kind, holes, 2, 3) for kind in ("full", "diag", "spherical") for holes in (False, True)]
+    + [("full", False, k, 8) for k in (2, 8)],
+)
+def test_several_mixtures_stepped_at_once_are_where_each_is_alone(
+    covariance_type: str, holes: bool, k: int, d: int
+) -> None:
+    X, resp = 1e3 + RNG.standard_normal((200, d)), RNG.random((5, 200, k))
     weight, family = RNG.random(200), (GaussianMissing if holes else Gaussian)(covariance_type, 1e-3)
     scale = Scale(X.mean(axis=0), np.cov(X.T), X.std(axis=0))
-    starts = [MixtureParams(np.array([0.4, 0.6]), family.from_responsibilities(X, r, scale)[1]) for r in resp]
+    starts = [MixtureParams(np.full(k, 1 / k), family.from_responsibilities(X, r, scale)[1]) for r in resp]
     X[::3, 1] = np.nan if holes else 0.0
     model, data = Mixture(family), chunk(X, weight)
     arguments = model, data, lambda params: params._replace(components=params.components)

@@ -105,6 +105,8 @@ def test_bad_input_is_told(X: np.ndarray) -> None:
         fastem.select(X, [0, 1])
     with pytest.raises(ValueError, match=r"n_components is \[1.5\]"):
         fastem.select(X, [1.5])
+    with pytest.raises(ValueError, match="goes up to 7, and there are 5 rows to fit: at most 5"):
+        fastem.select(np.arange(10.0).reshape(5, 2), range(1, 8))
     with pytest.raises(ValueError, match="held_out is 2"):
         fastem.select(X, [1], criterion="heldout", held_out=2)
     with pytest.raises(ValueError, match="held_out=rows"):
