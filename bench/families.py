@@ -269,12 +269,15 @@ def main() -> None:
     """Measure and write the tables; a part of them is printed but not kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("families", nargs="*", help="words that a family's name begins with; none for all")
+    parser.add_argument("--table", choices=("families", "relatives"), help="one of the tables alone")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dry", action="store_true", help="write no results")
     given = parser.parse_args()
     limit_threads()
     for table, contests in (("families", NUMPY), ("relatives", RELATIVES)):
+        if given.table not in (None, table):
+            continue
         chosen = [name for name in contests if not given.families or name.startswith(tuple(given.families))]
         rows = [measure(name, contests[name](given.rows), given.rounds, table == "relatives") for name in chosen]
         if not given.families and not given.dry:

@@ -10,11 +10,7 @@ import pytest
 import reference
 from scipy.stats import multivariate_normal
 
-from fastem.engine.chunks import chunk
-from fastem.engine.model import Mixture, MixtureParams
-from fastem.families import gaussian_near
 from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.families.gaussian_slots import NearPrepared
 from fastem.kernels import jit, mixture, moments, row_moments, simd, special, whiten
 
 RNG = np.random.default_rng(5)
@@ -89,58 +85,6 @@ def test_both_sums_of_second_moments_agree(dtype: type) -> None:
     wanted = np.triu(y.astype(float) @ y.T.astype(float))
     for found in (down, across):
         np.testing.assert_allclose(np.triu(found), wanted, atol=1e-4 if dtype == np.float32 else 1e-12)
-
-
-@pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moments about one shift wherever digits allow it."""
-    monkeypatch.setattr(gaussian_near, "worthwhile", lambda k, d, dtype: True)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("d", "k"), [(4, 2), (5, 12), (8, 9), (17, 4)])
-def test_moments_of_near_components_uncompiled(d: int, k: int, dtype: type, together: None) -> None:
-    n, lanes = 70, 128
-    family, params, _ = gaussian(d, k)
-    params = params._replace(means=0.1 * params.means)
-    X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
-    prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
-    assert isinstance(prepared, NearPrepared)
-    tile = python_tile(X, k, lanes)
-    mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
-    # The rows of two tiles: one of them belongs to all components, the other to one.
-    for live in (np.ones(k), np.arange(k) == 0):
-        resp = (RNG.uniform(0.5, 1.0, (n, k)) * live).astype(dtype)
-        tile.resp[:k, :n], tile.root[:k, :n] = resp.T, np.sqrt(resp.T)
-        tile.resp[:, n:] = tile.root[:, n:] = 0
-        statistics = family.zeros(params, 1, prepared)
-        family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
-        assert statistics.segments.any() == (live.all() and 5 * n >= 3 * lanes)
-        sums = family.unpad(statistics, params, prepared)
-        y = X.astype(float)[:, None] - params.means
-        eps = 1e-12 if dtype == np.float64 else 1e-4
-        np.testing.assert_allclose(sums.sum_w, resp.astype(float).sum(axis=0), rtol=eps)
-        np.testing.assert_allclose(sums.sum_x, np.einsum("nk,nkj->kj", resp, y), rtol=eps, atol=n * eps)
-        np.testing.assert_allclose(sums.sum_xx, np.einsum("nk,nki,nkj->kij", resp, y, y), rtol=eps, atol=n * eps)
-
-
-@pytest.mark.parametrize(("spread", "near"), [(1.0, True), (4.0, True), (1e3, False)])
-def test_moments_of_near_components_keep_their_digits(spread: float, near: bool) -> None:
-    """Columns that nearly are one, in which means differ by `spread` standard deviations of what they do not share."""
-    n, d, k = 5000, 8, 8
-    factor = np.tril(np.ones((d, d))) * np.r_[10 * spread, np.ones(d - 1)]
-    X = RNG.standard_normal((n, d)) @ factor.T
-    means = RNG.standard_normal((k, 1)) * factor[:, 0] / 10
-    start = MixtureParams(np.full(k, 1 / k), GaussianParams(means, np.stack([factor @ factor.T] * k)))
-    model = Mixture(Gaussian("full", 0.0))
-    assert isinstance(model.prepare(start, X.dtype)[1], NearPrepared) == near
-    found = model.m_step(model.e_step(start, [chunk(X)]), start).components
-    wanted = reference.m_step(X, model.rows(start, chunk(X), "responsibilities")["responsibilities"], "full")
-    unit = np.linalg.inv(factor)
-    # What rounding leaves of unshared parts where every sum is about its mean, and what may be lost beside.
-    lost = 10 * np.finfo(float).eps * np.square(np.abs(unit) @ np.linalg.norm(factor, axis=1)).sum() + 1e-12
-    np.testing.assert_allclose((found.means - wanted.means) @ unit.T, 0, atol=lost)
-    np.testing.assert_allclose(unit @ (found.covariances - wanted.covariances) @ unit.T, 0, atol=lost)
 
 
 @numba.njit

@@ -107,6 +107,11 @@ class Fold:
         arguments, order = (*chunk, log_weights, prepared, slots.sums, log_likelihood), self.model.order(chunk)
         return lambda first, last, tile: kernel(first, last, *arguments, tile._replace(order=order))
 
+    @property
+    def prepared(self) -> Any:
+        """What the last chunk was summed with."""
+        return self._slots.prepared[1] if self._slots else None
+
     def sums(self) -> Any:
         """The family's statistics of all chunks."""
         if self._slots is None:

@@ -96,7 +96,13 @@ class Mixture:
         for chunk in chunks:
             log_likelihood += fold.add(chunk) + self.base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
-        return MixtureStatistics(log_likelihood, weight, fold.sums())
+        sums = fold.sums()
+        if hasattr(self.family, "blurred") and self.family.blurred(sums, params.components, fold.prepared):
+            fold = self.loops.Fold(Mixture(self.family.careful(), self.n_jobs), params)
+            for chunk in chunks:
+                fold.add(chunk)
+            sums = fold.sums()
+        return MixtureStatistics(log_likelihood, weight, sums)
 
     def base(self, chunk: Chunk) -> float:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""

@@ -72,6 +72,7 @@ def regression(statistics: FactorStatistics, params: FactorParams) -> FactorPara
     noise = ee + (u * (2 * ez / t[:, None, :] + u @ spread)).sum(axis=2) - (moved * left).sum(axis=2)
     # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
     values, vectors = np.linalg.eigh(square)
+    values = np.maximum(values, (t**-2.0).min(axis=1, keepdims=True))  # rounding may leave less, and below 0
     stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     moved += (u * core.strengths[:, None, :] + moved) @ stretch
     return FactorParams(

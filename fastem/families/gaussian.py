@@ -16,6 +16,7 @@ M-step
 Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -49,6 +50,8 @@ class Gaussian(GaussianMoments, Plain):
     """The family of Gaussians with one type of covariance and a ridge `reg_covar` on its diagonal."""
 
     apart = APART
+    together = True
+    """Whether full covariances near each other may be summed about one shift."""
 
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
@@ -87,7 +90,7 @@ class Gaussian(GaussianMoments, Plain):
             log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
         constant = np.empty((1, k), dtype)
         constant[0] = log_det - 0.5 * d * LOG_TWO_PI
-        if self.covariance_type == "full" and gaussian_near.worthwhile(k, d, dtype):
+        if self.covariance_type == "full" and self.together and gaussian_near.worthwhile(k, d, dtype):
             near = gaussian_near.are_near(lower, centred, dtype)
             return (NearPrepared if near else Prepared)(shift, means, packed, constant)
         if self.covariance_type != "tied":
@@ -97,6 +100,18 @@ class Gaussian(GaussianMoments, Plain):
         if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
+
+    def blurred(self, statistics: GaussianStatistics, params: GaussianParams, prepared: Any) -> bool:
+        """Whether the sums have lost too many digits, and are wanted again from `careful`."""
+        if not isinstance(prepared, NearPrepared):
+            return False
+        return gaussian_near.blurred(params.means, self.m_step(statistics, params), prepared)
+
+    def careful(self) -> "Gaussian":
+        """This family with every sum about its mean."""
+        other = copy.copy(self)
+        other.together = False
+        return other
 
     def parts(self, prepared: Any, r: int) -> list[Any]:
         """Near components of each mixture are summed as it would do with them alone."""

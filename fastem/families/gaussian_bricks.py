@@ -61,19 +61,15 @@ def full_accumulate_of(tile, resp, prepared, statistics, s, k):
 @brick
 def near_accumulate(tile, resp, prepared, statistics, s):
     """`full_accumulate`, but about the shift and for all components at once where most responsibilities are alive."""
-    lanes, d, components = resp.shape[1], prepared.shift.size, prepared.constant.shape[1]
-    live = 0
-    for k in range(components):
-        live += moments.count_live(resp, k, lanes, tile.least[0])
-    if 5 * live < 3 * components * lanes:
+    d, components = prepared.shift.size, prepared.constant.shape[1]
+    if not products.begin(tile, resp, components, d):
         full_accumulate(tile, resp, prepared, statistics, s)
         return
     near, padded = statistics.segments[s], prepared.means.shape[1]
     for k in range(components):
-        w = moments.lane_sum(resp, k, lanes)
+        w = moments.lane_sum(resp, k, resp.shape[1])
         statistics.sum_w[s, k] += w
         near[k, products.segments(d) * padded] += w
-    products.turn(tile.rows, d, tile.twice)
     products.add_products(tile.twice, resp, components, d, padded, near)
 
 

@@ -5,14 +5,19 @@ have lost eps (|P| sd)^2 and those about the shift eps (|P| |mean - shift|)^2: i
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
+from fastem.families import covariance
 from fastem.kernels.products import segments
 from fastem.kernels.simd import NATIVE_OF
 
 NEAR = {4: 1e-5, 8: 1e-12}
 """Part of S that may be lost, by bytes of the float."""
+
+SLACK = 10.0
+"""How much more than that where components have shrunk within an iteration."""
 
 FEW, MOST = 7, 48
 """Least components and most features with which the sums are faster that way (measured)."""
@@ -30,11 +35,24 @@ def worthwhile(k: int, d: int, dtype: np.dtype) -> bool:
     return columns * -(-k // 4) * 4 <= WASTE * k * (fours * (fours + 3) // 2)
 
 
-def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype) -> bool:
+def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype, slack: float = 1.0) -> bool:
     """Whether components of factors P (K, d, d), at `centred` (K, d) from the shift, keep their digits so."""
     with np.errstate(over="ignore"):
         lost = np.square(np.einsum("kij,kj->ki", np.abs(lower), np.abs(centred))).sum(axis=1)
-    return bool(np.finfo(dtype).eps * lost.max() <= NEAR[dtype.itemsize])
+    return bool(np.finfo(dtype).eps * lost.max() <= slack * NEAR[dtype.itemsize])
+
+
+def blurred(means: np.ndarray, after: Any, prepared: Any) -> bool:
+    """Whether components, now at `after`, shrank so far that sums about the shift have lost too much of them.
+
+    `means` are those before. Where a wide start meets narrow clusters, what was small in units of S no longer is.
+    """
+    try:
+        factors = covariance.precisions_cholesky(after.covariances, "full")
+    except ValueError:
+        return True
+    far = np.maximum(np.abs(means - prepared.shift), np.abs(after.means - prepared.shift))
+    return not are_near(np.swapaxes(factors, 1, 2), far, prepared.means.dtype, SLACK)
 
 
 def zeros(slots: int, k: int, d: int, padded: int) -> np.ndarray:

@@ -76,7 +76,8 @@ class Product:
         for family, columns in families:
             with np.errstate(divide="ignore"):  # logarithms of a row of zeros, of which the size counts
                 size = family.statistic(np.zeros((1, columns))).shape[1]
-            groups.append(Group(family, first, columns, first_statistic, size))
+            own = family.careful() if hasattr(family, "careful") else family  # no sums of a product are made again
+            groups.append(Group(own, first, columns, first_statistic, size))
             first, first_statistic = first + columns, first_statistic + size
         self.groups = tuple(groups)
         self.halvings = max(int(getattr(group.family, "halvings", 0)) for group in self.groups)

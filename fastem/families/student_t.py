@@ -19,16 +19,19 @@ Lange, Little and Taylor (1989), Robust statistical modeling using the t distrib
 (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10.
 """
 
+import copy
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.families import gaussian_near, gaussian_slots
 from fastem.families import student_t_bricks as bricks
 from fastem.families.base import Plain, Scale
 from fastem.families.gamma_function import log_less_digamma, log_rise, shape_of, stirling
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_moments import GaussianStatistics
+from fastem.families.student_t_slots import NearPrepared, NearSlots, Prepared, StudentTStatistics
 
 COVARIANCE_TYPES = ("full", "diag")
 
@@ -59,32 +62,6 @@ class StudentTParams(NamedTuple):
         return GaussianParams(self.means, self.scales)
 
 
-class StudentTStatistics(NamedTuple):
-    """sum_w, sum_u, sum_log (K,); sum_x (K, d); sum_xx (K, d, d) or (K, d)."""
-
-    sum_w: np.ndarray
-    sum_u: np.ndarray
-    sum_log: np.ndarray
-    sum_x: np.ndarray
-    sum_xx: np.ndarray
-
-    @property
-    def gaussian(self) -> GaussianStatistics:
-        """The moments, with the weights that they are of."""
-        return GaussianStatistics(self.sum_u, self.sum_x, self.sum_xx)
-
-
-class Prepared(NamedTuple):
-    """As the Gaussian's; tails (1, K) are -1 / nu, powers (1, K) are -(nu + d) / 2."""
-
-    shift: np.ndarray
-    means: np.ndarray
-    scales: np.ndarray
-    constant: np.ndarray
-    tails: np.ndarray
-    powers: np.ndarray
-
-
 class StudentT(Plain):
     """The family of t distributions; `df` is a number, or None to estimate it, with `share_df` one for all."""
 
@@ -108,13 +85,14 @@ class StudentT(Plain):
         """Log_prob and accumulate."""
         if self.covariance_type == "diag":
             return bricks.diag_log_prob, bricks.diag_accumulate
-        return bricks.full_log_prob, bricks.full_accumulate
+        near = isinstance(prepared, NearPrepared)
+        return bricks.full_log_prob, bricks.near_accumulate if near else bricks.full_accumulate
 
     def prepare(self, params: StudentTParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Factor the scale matrices; `ValueError` if one is not positive definite, or no t has these tails."""
         return self._with_tails(self.gaussian.prepare(params.gaussian, dtype, weights), params, dtype)
 
-    def _with_tails(self, gaussian: Any, params: StudentTParams, dtype: np.dtype) -> Prepared:
+    def _with_tails(self, gaussian: Any, params: StudentTParams, dtype: np.dtype) -> Any:
         """`prepare`, with what the Gaussian prepares.
 
         Estimated tails are refused above their bound, where extrapolation may lead.
@@ -129,15 +107,18 @@ class StudentT(Plain):
         tails = np.maximum(params.tails, LEAST_TAIL[itemsize])
         constant = gaussian.constant + log_rise(0.5 / tails, 0.5 * d)
         rows = ((row.reshape(1, -1)).astype(dtype) for row in (constant, -tails, -0.5 * (1.0 / tails + d)))
-        return Prepared(gaussian.shift, gaussian.means, gaussian.scales, *rows)
+        kind = NearPrepared if isinstance(gaussian, gaussian_slots.NearPrepared) else Prepared
+        return kind(gaussian.shift, gaussian.means, gaussian.scales, *rows)
 
-    def zeros(self, params: StudentTParams, slots: int, prepared: Prepared) -> StudentTStatistics:
+    def zeros(self, params: StudentTParams, slots: int, prepared: Any) -> Any:
         """Statistics of zeros, padded."""
-        sums = self.gaussian.zeros(params.gaussian, slots, prepared)
-        w, log = np.zeros_like(sums.sum_w), np.zeros_like(sums.sum_w)
-        return StudentTStatistics(w, sums.sum_w, log, sums.sum_x, sums.sum_xx)
+        near = isinstance(prepared, NearPrepared)
+        gaussian = gaussian_slots.NearPrepared(*prepared[:4]) if near else prepared
+        sum_w, *moments = self.gaussian.zeros(params.gaussian, slots, gaussian)
+        kind = NearSlots if near else StudentTStatistics
+        return kind(np.zeros_like(sum_w), sum_w, np.zeros_like(sum_w), *moments)
 
-    def unpad(self, statistics: StudentTStatistics, params: StudentTParams, prepared: Prepared) -> StudentTStatistics:
+    def unpad(self, statistics: Any, params: StudentTParams, prepared: Any) -> StudentTStatistics:
         """Slots summed in their order, padding off.
 
         The kernel weighs with 1 / (1 + q / nu), which is u / (1 + d / nu), and sums log(1 + q / nu).
@@ -148,6 +129,18 @@ class StudentT(Plain):
         rise = 1.0 + d * params.tails
         sum_u, sum_x, sum_xx = (leaf * _along(rise, leaf) for leaf in sums)
         return StudentTStatistics(sum_w, sum_u, sum_w * mean_log(params.tails, d) - sum_log, sum_x, sum_xx)
+
+    def blurred(self, statistics: StudentTStatistics, params: StudentTParams, prepared: Any) -> bool:
+        """Whether the sums have lost too many digits, and are wanted again from `careful`."""
+        if not isinstance(prepared, NearPrepared):
+            return False
+        return gaussian_near.blurred(params.means, self.m_step(statistics, params).gaussian, prepared)
+
+    def careful(self) -> "StudentT":
+        """This family with every sum about its location."""
+        other = copy.copy(self)
+        other.gaussian = self.gaussian.careful()
+        return other
 
     def m_step(self, statistics: StudentTStatistics, params: StudentTParams) -> StudentTParams:
         """The maximum of the expected log-likelihood of rows and scales tau, with the ridge."""

@@ -33,6 +33,7 @@ from fastem.families.student_t_bricks import (
     full_accumulate_of,
     full_log_prob_of,
 )
+from fastem.families.student_t_slots import Prepared
 from fastem.kernels import completion, holes
 from fastem.kernels.jit import brick
 
@@ -135,7 +136,7 @@ class StudentTMissing(StudentT):
     def prepare(self, params: StudentTParams, dtype: np.dtype, weights: np.ndarray) -> MissingPrepared:
         """Student's, and what the numbers of holes change."""
         gaussian = self.gaussian.prepare(params.gaussian, dtype, weights)
-        plain = self._with_tails(gaussian, params, dtype)
+        plain: Prepared = self._with_tails(gaussian, params, dtype)
         d = params.means.shape[1]
         tails, there = params.tails[:, None], d - np.arange(d + 1)
         rises = log_rise(0.5 / np.maximum(tails, LEAST_TAIL[np.dtype(dtype).itemsize]), 0.5 * there)

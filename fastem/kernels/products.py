@@ -6,10 +6,15 @@ all j, so that the segments up to d // 2 hold every pair, and all start on whole
 """
 
 from fastem.kernels.jit import brick
-from fastem.kernels.simd import GROUP, add_to, fma, like, load_native, native, splat_native, store
+from fastem.kernels.moments import count_live
+from fastem.kernels.simd import GROUP, add_to, count_greater, fma, like, load_native, native, splat_native, store
 
 WIDE = GROUP == 4
 """Whether there are registers for two times eight sums."""
+
+
+MOST, MOST_DOUBLE = 1e30, 1e300
+"""Squares beyond which a product with a responsibility of 0 might be no number."""
 
 
 @brick
@@ -19,13 +24,26 @@ def segments(d):
 
 
 @brick
-def turn(rows, d, out):
-    """Each row twice, one behind the other."""
+def begin(tile, resp, components, d):
+    """Whether most responsibilities of a tile are alive and no square overflows; the rows are then turned."""
+    lanes, live = resp.shape[1], 0
+    for k in range(components):
+        live += count_live(resp, k, lanes, tile.least[0])
+    return 5 * live >= 3 * components * lanes and _turn(tile.rows, d, tile.twice)
+
+
+@brick
+def _turn(rows, d, out):
+    """Each row twice, one behind the other; whether all squares are held."""
+    huge, most = 0, MOST_DOUBLE if rows.itemsize == 8 else MOST
     for b in range(rows.shape[0]):
         for j in range(0, d, native(rows)):
-            store(out, b, j, load_native(rows, b, j))
+            x = load_native(rows, b, j)
+            store(out, b, j, x)
+            huge += count_greater(x * x, most)
         for j in range(0, d, native(rows)):
             store(out, b, d + j, load_native(rows, b, j))
+    return huge == 0
 
 
 @brick

@@ -1,0 +1,129 @@
+"""Moments of near components about one shift: against the textbook, their digits, and what ends them."""
+
+import numpy as np
+import pytest
+import reference
+
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture, MixtureParams
+from fastem.families import gaussian_near
+from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.families.gaussian_slots import NearPrepared
+from fastem.families.student_t import StudentT, StudentTParams
+from fastem.kernels import mixture
+
+RNG = np.random.default_rng(5)
+DTYPES = [np.float64, np.float32]
+
+
+def gaussian(d: int, k: int) -> tuple[Gaussian, GaussianParams]:
+    """Components near each other."""
+    a = RNG.standard_normal((k, d, d))
+    return Gaussian("full", 0.0), GaussianParams(RNG.standard_normal((k, d)), a @ a.swapaxes(1, 2) + np.eye(d))
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moments about one shift wherever digits allow it."""
+    monkeypatch.setattr(gaussian_near, "worthwhile", lambda k, d, dtype: True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("d", "k"), [(4, 2), (5, 12), (8, 9), (17, 4)])
+def test_moments_of_near_components_uncompiled(d: int, k: int, dtype: type, together: None) -> None:
+    n, lanes = 70, 128
+    family, params = gaussian(d, k)
+    params = params._replace(means=0.1 * params.means)
+    X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
+    prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
+    assert isinstance(prepared, NearPrepared)
+    tile = mixture.make_tile(X.dtype, d, k, lanes)
+    mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
+    # The rows of two tiles: one of them belongs to all components, the other to one.
+    for live in (np.ones(k), np.arange(k) == 0):
+        resp = (RNG.uniform(0.5, 1.0, (n, k)) * live).astype(dtype)
+        tile.resp[:k, :n], tile.root[:k, :n] = resp.T, np.sqrt(resp.T)
+        tile.resp[:, n:] = tile.root[:, n:] = 0
+        statistics = family.zeros(params, 1, prepared)
+        family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
+        assert statistics.segments.any() == (live.all() and 5 * n >= 3 * lanes)
+        sums = family.unpad(statistics, params, prepared)
+        y = X.astype(float)[:, None] - params.means
+        eps = 1e-12 if dtype == np.float64 else 1e-4
+        np.testing.assert_allclose(sums.sum_w, resp.astype(float).sum(axis=0), rtol=eps)
+        np.testing.assert_allclose(sums.sum_x, np.einsum("nk,nkj->kj", resp, y), rtol=eps, atol=n * eps)
+        np.testing.assert_allclose(sums.sum_xx, np.einsum("nk,nki,nkj->kij", resp, y, y), rtol=eps, atol=n * eps)
+
+
+@pytest.mark.parametrize(("spread", "near"), [(1.0, True), (4.0, True), (1e3, False)])
+def test_moments_of_near_components_keep_their_digits(spread: float, near: bool) -> None:
+    """Columns that nearly are one, in which means differ by `spread` standard deviations of what they do not share."""
+    n, d, k = 5000, 8, 8
+    factor = np.tril(np.ones((d, d))) * np.r_[10 * spread, np.ones(d - 1)]
+    X = RNG.standard_normal((n, d)) @ factor.T
+    means = RNG.standard_normal((k, 1)) * factor[:, 0] / 10
+    start = MixtureParams(np.full(k, 1 / k), GaussianParams(means, np.stack([factor @ factor.T] * k)))
+    model = Mixture(Gaussian("full", 0.0))
+    assert isinstance(model.prepare(start, X.dtype)[1], NearPrepared) == near
+    found = model.m_step(model.e_step(start, [chunk(X)]), start).components
+    wanted = reference.m_step(X, model.rows(start, chunk(X), "responsibilities")["responsibilities"], "full")
+    unit = np.linalg.inv(factor)
+    # What rounding leaves of unshared parts where every sum is about its mean, and what may be lost beside.
+    lost = 10 * np.finfo(float).eps * np.square(np.abs(unit) @ np.linalg.norm(factor, axis=1)).sum() + 1e-12
+    np.testing.assert_allclose((found.means - wanted.means) @ unit.T, 0, atol=lost)
+    np.testing.assert_allclose(unit @ (found.covariances - wanted.covariances) @ unit.T, 0, atol=lost)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_narrow_clusters_under_a_wide_start(dtype: str, together: None) -> None:
+    """Digits that were lost beside the start's covariances are wanted after all."""
+    d = k = 8
+    wide = {"float32": 1e2, "float64": 1e6}[dtype]
+    centres = wide * RNG.standard_normal((k, d))
+    X = (centres[RNG.integers(0, k, 2000)] + 0.01 * wide**0.5 * RNG.standard_normal((2000, d))).astype(dtype)
+    family = Gaussian("full", 0.0, eps=np.finfo(dtype).eps)
+    start = MixtureParams(np.full(k, 1 / k), GaussianParams(centres, np.stack([wide**2 * np.eye(d)] * k)))
+    assert isinstance(family.prepare(start.components, np.dtype(dtype), start.weights), NearPrepared)
+    after = [
+        model.m_step(model.e_step(start, [chunk(X)]), start).components
+        for model in (Mixture(family), Mixture(family.careful()))
+    ]
+    np.testing.assert_array_equal(after[0].covariances, after[1].covariances)
+
+
+def test_huge_numbers_without_weight(together: None) -> None:
+    d, k, lanes = 8, 8, 128
+    family, params = gaussian(d, k)
+    X, weight = RNG.standard_normal((lanes, d)), np.ones(lanes)
+    X[3], weight[3] = 1e200, 0.0
+    prepared = family.prepare(params, X.dtype, np.ones(k))
+    tile = mixture.make_tile(X.dtype, d, k, lanes)
+    mixture.load_tile(X, weight, 0, lanes, prepared.shift, tile)
+    tile.resp[:k] = tile.root[:k] = weight
+    statistics = family.zeros(params, 1, prepared)
+    with np.errstate(over="ignore"):
+        family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
+    assert not statistics.segments.any() and np.isfinite(statistics.sum_xx).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moments_of_t_distributions_uncompiled(dtype: type, together: None) -> None:
+    d, k, n, lanes = 5, 9, 100, 128
+    gaussians = gaussian(d, k)[1]
+    params = StudentTParams(0.1 * gaussians.means, gaussians.covariances, RNG.uniform(0.0, 0.5, k))
+    X = RNG.standard_normal((n, d)).astype(dtype)
+    sums = []
+    for family in (StudentT("full", 0.0), StudentT("full", 0.0).careful()):
+        prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
+        tile = mixture.make_tile(np.dtype(dtype), d, k, lanes)
+        mixture.load_tile(X, np.zeros(0), 0, n, prepared.shift, tile)
+        log_prob, accumulate = family.bricks(prepared)
+        log_prob(tile, prepared, tile.resp)
+        mixture.normalize(tile, np.log(np.full((1, k), 1 / k)).astype(dtype))
+        statistics = family.zeros(params, 1, prepared)
+        accumulate(tile, tile.resp, prepared, statistics, 0)
+        assert hasattr(statistics, "segments") == (len(sums) == 0)
+        sums.append(family.unpad(statistics, params, prepared))
+    eps = 1e-12 if dtype == np.float64 else 1e-4
+    for near, wanted in zip(*sums, strict=True):
+        np.testing.assert_allclose(near, wanted, rtol=eps, atol=eps * np.abs(wanted).max())
