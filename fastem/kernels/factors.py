@@ -38,7 +38,10 @@ def whiten_group(columns, b, means, scales, k, out, d):
 
 @brick
 def take_lanes(directions, i, y, d, shrink, k, f, last):
-    """y -= U^T g with g = U y, U the rows i to i + 3; returns sum_f shrink[k, f] g_f^2, and if `last` also |y|^2."""
+    """y -= U^T g with g = U y, U the rows i to i + 3; returns sum_f shrink[k, f] g_f^2.
+
+    If it is the `last` time y is not stored, and |y|^2 is added.
+    """
     zero = like(load(y, 0, 0), 0.0)
     g0 = zero
     g1 = zero
@@ -60,10 +63,10 @@ def take_lanes(directions, i, y, d, shrink, k, f, last):
         x = fma(splat(directions, i + 1, j), n1, x)
         x = fma(splat(directions, i + 2, j), n2, x)
         x = fma(splat(directions, i + 3, j), n3, x)
-        store(y, j, 0, x)
-        q = fma(x, x, q)
-    if not last:
-        q = zero
+        if last:
+            q = fma(x, x, q)
+        else:
+            store(y, j, 0, x)
     q = fma(splat(shrink, k, f) * g0, g0, q)
     q = fma(splat(shrink, k, f + 1) * g1, g1, q)
     q = fma(splat(shrink, k, f + 2) * g2, g2, q)
@@ -167,7 +170,10 @@ def _take_columns(directions, i, y, m, g, f, j, u0):
 
 @brick
 def finish_rows(directions, i, y, m, d, g, f, sum_ee, k, sum_ge):
-    """`take_rows`, and of what is left sum_ee[k] += sum_b y_b^2 and sum_ge[f : f + 4] += sum_b g[f : f + 4, b] y_b."""
+    """`take_rows`, and of what is left sum_ee[k] += sum_b y_b^2 and sum_ge[f : f + 4] += sum_b g[f : f + 4, b] y_b.
+
+    What is left is stored for those directions alone that are summed after it.
+    """
     j = 0
     while j + pair(y) <= d:
         _finish_columns(directions, i, y, m, g, f, sum_ee, k, sum_ge, j, load_pair(directions, i, j))
@@ -194,7 +200,8 @@ def _finish_columns(directions, i, y, m, g, f, sum_ee, k, sum_ge, j, u0):
         g2 = splat_like(u0, g, f + 2, b)
         g3 = splat_like(u0, g, f + 3, b)
         e = fma(g3, n3, fma(g2, n2, fma(g1, n1, fma(g0, n0, load_like(u0, y, b, j)))))
-        store(y, b, j, e)
+        if f > 0:
+            store(y, b, j, e)
         s = fma(e, e, s)
         s0 = fma(g0, e, s0)
         s1 = fma(g1, e, s1)
