@@ -167,6 +167,8 @@ def fit(
     }
     if resume and checkpoint is None:
         raise typer.BadParameter("--resume goes on from a checkpoint: give --checkpoint FILE too")
+    if missing and complete:
+        raise typer.BadParameter("--complete leaves out the rows that --missing fits: give one of them")
     if batch_size is not None and algorithm is Algorithm.batch:
         raise typer.BadParameter("--batch-size is for --algorithm stepwise or incremental: choose one, or leave it out")
     plan = {"algorithm": algorithm.value, "batch_size": batch_size, "resume": resume}
@@ -254,7 +256,7 @@ def impute(
     }
     number = dtype.value if dtype else None
     rows = DataFiles(data, columns, weights_column, rows_per_chunk, False, weights, number, gaps=True)
-    cli_impute.impute(cli_impute.ImputeFiles(rows, out, model, save), settings, draw, quiet)
+    raise typer.Exit(cli_impute.impute(cli_impute.ImputeFiles(rows, out, model, save), settings, draw, quiet))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from fastem.cli_data import DataFiles
 from fastem.cli_jobs import check_columns, check_outputs
 from fastem.cli_words import errors_in_options, in_options, names_of
 from fastem.persistence import load, save
-from fastem.terminal import FitProgress, say, warnings_as_lines
+from fastem.terminal import INTERRUPTED, FitProgress, say, warnings_as_lines
 from fastem.wording import plural
 
 
@@ -23,8 +23,8 @@ class ImputeFiles(NamedTuple):
     saved: Path | None
 
 
-def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: bool) -> None:
-    """Fit an imputer, or read one, and write the rows with their gaps filled."""
+def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: bool) -> int:
+    """Fit an imputer, or read one, and write the rows with their gaps filled; returns the exit code."""
     data = files.data
     outputs = {files.out: (".npy", ".csv", ".parquet", ".pq")} | ({files.saved: (".npz",)} if files.saved else {})
     check_outputs(outputs, [*data.inputs, *([files.model] if files.model else [])])
@@ -48,9 +48,12 @@ def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: b
         if names:
             imputer.feature_names_in_ = imputer.mixture_.feature_names_in_ = np.array(names, dtype=object)
         save(imputer, files.saved)
-    if not quiet:
+    interrupted = not files.model and imputer.mixture_.stop_reason_ == "interrupted"
+    if interrupted or not quiet:
         n_rows = len(X) if isinstance(X, np.ndarray) else progress.passes.n_rows
-        say(f"{plural(n_rows, 'row')} saved as {files.out}")
+        stopped = f"interrupted after {plural(imputer.mixture_.n_iter_, 'iteration')}, and filled by the model so far: "
+        say(f"{stopped * interrupted}{plural(n_rows, 'row')} saved as {files.out}", err=interrupted)
+    return INTERRUPTED if interrupted else 0
 
 
 def _read(path: Path) -> Any:

@@ -140,6 +140,8 @@ def test_algorithms(run, tmp_path):  # noqa: F811
         assert_close(fastem.load(tmp_path / "m.npz"), expected)
     code, _, err = run(*FIT, "x.npy", "-o", tmp_path / "m.npz", "--batch-size", 5)
     assert code == 2 and "--batch-size is for --algorithm stepwise or incremental" in " ".join(err.split())
+    code, _, err = run(*FIT, "x.npy", "-o", tmp_path / "m.npz", "--missing", "--complete")
+    assert code == 2 and "--complete leaves out the rows that --missing" in " ".join(err.split())
 
 
 def test_wrong_sources(run, tmp_path):  # noqa: F811
