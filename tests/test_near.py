@@ -31,7 +31,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("d", "k"), [(4, 2), (5, 12), (8, 9), (17, 4)])
 def test_moments_of_near_components_uncompiled(d: int, k: int, dtype: type, together: None) -> None:
-    n, lanes = 70, 128
+    n, lanes = 100, 128
     family, params = gaussian(d, k)
     params = params._replace(means=0.1 * params.means)
     X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
@@ -46,7 +46,7 @@ def test_moments_of_near_components_uncompiled(d: int, k: int, dtype: type, toge
         tile.resp[:, n:] = tile.root[:, n:] = 0
         statistics = family.zeros(params, 1, prepared)
         family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
-        assert statistics.segments.any() == (live.all() and 5 * n >= 3 * lanes)
+        assert statistics.segments.any() == live.all()
         sums = family.unpad(statistics, params, prepared)
         y = X.astype(float)[:, None] - params.means
         eps = 1e-12 if dtype == np.float64 else 1e-4
@@ -122,7 +122,7 @@ def test_moments_of_t_distributions_uncompiled(dtype: type, together: None) -> N
         mixture.normalize(tile, np.log(np.full((1, k), 1 / k)).astype(dtype))
         statistics = family.zeros(params, 1, prepared)
         accumulate(tile, tile.resp, prepared, statistics, 0)
-        assert hasattr(statistics, "segments") == (len(sums) == 0)
+        assert hasattr(statistics, "segments") == (len(sums) == 0) and (sums or statistics.segments.any())
         sums.append(family.unpad(statistics, params, prepared))
     eps = 1e-12 if dtype == np.float64 else 1e-4
     for near, wanted in zip(*sums, strict=True):

@@ -12,7 +12,6 @@ from fastem.kernels.simd import GROUP, add_to, count_greater, fma, like, load_na
 WIDE = GROUP == 4
 """Whether there are registers for two times eight sums."""
 
-
 MOST, MOST_DOUBLE = 1e30, 1e300
 """Squares beyond which a product with a responsibility of 0 might be no number."""
 
