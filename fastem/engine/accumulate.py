@@ -30,6 +30,9 @@ ONES = np.zeros(0)
 SLOT_BYTES = 16 << 20
 """Memory for the statistics of all slots."""
 
+PIECE_BYTES = 1 << 18
+"""Of the slots that a thread adds up at least."""
+
 
 @functools.cache
 def from_factory(factory: Callable, *bricks: Callable) -> Callable:
@@ -133,8 +136,25 @@ class Fold:
         """The sums so far, or None, plus those of the slots."""
         if self._slots is None:
             return self._sums
-        sums = self.model.family.unpad(self._slots.sums, self.params.components, self._slots.prepared[1])
+        sums = tree.mapped(lambda slots: summed(slots, self.model.n_jobs), self._slots.sums)
+        sums = self.model.family.unpad(sums, self.params.components, self._slots.prepared[1])
         return sums if self._sums is None else tree.add(self._sums, sums)
+
+
+def summed(slots: np.ndarray, n_jobs: int | None) -> np.ndarray:
+    """The slots (s, ...) added up in their order, as one (1, ...); many threads share the numbers, not the slots."""
+    if slots.nbytes < 2 * PIECE_BYTES:
+        return slots.sum(axis=0, keepdims=True)
+    flat = slots.reshape(len(slots), -1)
+    m, pieces = flat.shape[1], slots.nbytes // PIECE_BYTES
+    out = np.empty((1, m))
+
+    def add(first: int, last: int) -> None:
+        part = slice(m * first // pieces, m * last // pieces)
+        flat[:, part].sum(axis=0, out=out[0, part])
+
+    run_slots(add, pieces, n_jobs)
+    return out.reshape(1, *slots.shape[1:])
 
 
 def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> None:

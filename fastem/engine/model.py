@@ -55,6 +55,7 @@ class Mixture:
         """Scratch of threads that are not at work, by dtype, d and K."""
         self._known: tuple[Any, float] = (None, 0.0)
         self._prepared: tuple[Any, Any, Any] = (None, None, None)
+        self._stepped: tuple[Any, Any, Any] = (None, None, None)
         self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
 
     def prepare(self, params: MixtureParams, dtype: np.dtype) -> tuple[np.ndarray, Any]:
@@ -97,12 +98,18 @@ class Mixture:
             log_likelihood += fold.add(chunk) + self.base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
         sums = fold.sums()
-        if hasattr(self.family, "blurred") and self.family.blurred(sums, params.components, fold.prepared):
+        if hasattr(self.family, "blurred") and self._is_blurred(sums, params.components, fold.prepared):
             fold = self.loops.Fold(Mixture(self.family.careful(), self.n_jobs), params)
             for chunk in chunks:
                 fold.add(chunk)
             sums = fold.sums()
         return MixtureStatistics(log_likelihood, weight, sums)
+
+    def _is_blurred(self, sums: Any, components: Any, prepared: Any) -> bool:
+        """Whether the sums lost too many digits, by the M-step that they give, which is kept for `m_step`."""
+        after = self.family.m_step(sums, components)
+        self._stepped = sums, components, after
+        return bool(self.family.blurred(components, after, prepared))
 
     def base(self, chunk: Chunk) -> float:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""
@@ -122,8 +129,11 @@ class Mixture:
         """Parameters that raise the expected log-likelihood."""
         sum_w = np.maximum(statistics.components.sum_w, 0.0)  # what was subtracted may leave -1e-16
         weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
+        (sums, components, after), self._stepped = self._stepped, (None, None, None)
         if not self.fixed:
-            return MixtureParams(weights, self.family.m_step(statistics.components, params.components))
+            if sums is not statistics.components or components is not params.components:
+                after = self.family.m_step(statistics.components, params.components)
+            return MixtureParams(weights, after)
         components = self.family.m_step(
             self.family.held(statistics.components, params.components, self.fixed), params.components
         )

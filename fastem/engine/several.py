@@ -57,13 +57,14 @@ def step_of_several(model: Any, sample: Chunk, repair: Callable[[Any], Any]) -> 
         tiles.append(tile)
         whole = type(sums)(*(leaf[:, :k].reshape(1, r * k, *leaf.shape[2:]) for leaf in sums))
         statistics = family.unpad(whole, together, prepared)
-        if family.blurred(statistics, together, parts[0]):
+        stepped = family.m_step(statistics, together)
+        if family.blurred(together, stepped, parts[0]):
             careful = step_of_several(Mixture(family.careful(), model.n_jobs), sample, repair)
             assert careful is not None
             return careful(mixtures)
         sum_w = np.maximum(statistics.sum_w, 0.0).reshape(r, k)
         sum_w /= np.maximum(sum_w.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-        after = repair(MixtureParams(sum_w.ravel(), family.m_step(statistics, together)))
+        after = repair(MixtureParams(sum_w.ravel(), stepped))
         leaves = zip(*(leaf.reshape(r, k, *leaf.shape[1:]) for leaf in after.components))
         components = (type(together)(*own) for own in leaves)
         return (log_likelihood[:, 0] + base).tolist(), [MixtureParams(*own) for own in zip(sum_w, components)]

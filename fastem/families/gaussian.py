@@ -101,11 +101,15 @@ class Gaussian(GaussianMoments, Plain):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
 
-    def blurred(self, statistics: GaussianStatistics, params: GaussianParams, prepared: Any) -> bool:
-        """Whether the sums have lost too many digits, and are wanted again from `careful`."""
+    def blurred(self, params: GaussianParams, after: GaussianParams, prepared: Any) -> bool:
+        """Whether the sums that led from `params` to `after` lost too many digits, and are wanted from `careful`."""
         if not isinstance(prepared, NearPrepared):
             return False
-        return gaussian_near.blurred(params.means, self.m_step(statistics, params), prepared)
+        try:
+            factors = self.precisions_cholesky(after)
+        except ValueError:
+            return True
+        return gaussian_near.blurred(params.means, after.means, factors, prepared)
 
     def careful(self) -> "Gaussian":
         """This family with every sum about its mean."""
@@ -185,7 +189,11 @@ class Gaussian(GaussianMoments, Plain):
 
     def singular(self, params: GaussianParams) -> np.ndarray:
         """Mask (K,) of the components without a proper covariance."""
-        mask = covariance.singular(params.covariances, self.covariance_type, len(params.means), self.eps)
+        try:
+            factors = self.precisions_cholesky(params)
+        except ValueError:
+            factors = None
+        mask = covariance.singular(params.covariances, self.covariance_type, len(params.means), self.eps, factors)
         return mask | covariance.pinned(params.covariances, self.covariance_type, params.means, self.eps)
 
     def alike(self, params: GaussianParams, weights: np.ndarray) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from fastem.families import covariance
 from fastem.kernels.products import segments
 from fastem.kernels.simd import NATIVE_OF
 
@@ -42,16 +41,13 @@ def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype, slack: flo
     return bool(np.finfo(dtype).eps * lost.max() <= slack * NEAR[dtype.itemsize])
 
 
-def blurred(means: np.ndarray, after: Any, prepared: Any) -> bool:
+def blurred(means: np.ndarray, after: np.ndarray, factors: np.ndarray, prepared: Any) -> bool:
     """Whether components, now at `after`, shrank so far that sums about the shift have lost too much of them.
 
-    `means` are those before. Where a wide start meets narrow clusters, what was small in units of S no longer is.
+    `means` are those before, `factors` (K, d, d) the upper triangles of the precisions after. Where a wide start meets
+    narrow clusters, what was small in units of S no longer is.
     """
-    try:
-        factors = covariance.precisions_cholesky(after.covariances, "full")
-    except ValueError:
-        return True
-    far = np.maximum(np.abs(means - prepared.shift), np.abs(after.means - prepared.shift))
+    far = np.maximum(np.abs(means - prepared.shift), np.abs(after - prepared.shift))
     return not are_near(np.swapaxes(factors, 1, 2), far, prepared.means.dtype, SLACK)
 
 

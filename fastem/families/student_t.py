@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.families import gaussian_near, gaussian_slots
+from fastem.families import gaussian_slots
 from fastem.families import student_t_bricks as bricks
 from fastem.families.base import Plain, Scale
 from fastem.families.gamma_function import log_less_digamma, log_rise, shape_of, stirling
@@ -130,11 +130,11 @@ class StudentT(Plain):
         sum_u, sum_x, sum_xx = (leaf * _along(rise, leaf) for leaf in sums)
         return StudentTStatistics(sum_w, sum_u, sum_w * mean_log(params.tails, d) - sum_log, sum_x, sum_xx)
 
-    def blurred(self, statistics: StudentTStatistics, params: StudentTParams, prepared: Any) -> bool:
-        """Whether the sums have lost too many digits, and are wanted again from `careful`."""
-        if not isinstance(prepared, NearPrepared):
-            return False
-        return gaussian_near.blurred(params.means, self.m_step(statistics, params).gaussian, prepared)
+    def blurred(self, params: StudentTParams, after: StudentTParams, prepared: Any) -> bool:
+        """Whether the sums that led from `params` to `after` lost too many digits, and are wanted from `careful`."""
+        near = isinstance(prepared, NearPrepared)
+        gaussian = gaussian_slots.NearPrepared(*prepared[:4]) if near else prepared
+        return self.gaussian.blurred(params.gaussian, after.gaussian, gaussian)
 
     def careful(self) -> "StudentT":
         """This family with every sum about its location."""
