@@ -18,6 +18,9 @@ RUNNERS, MOST_RUNNERS = 12, 48
 """Starts in a race; more where a step on the sample costs next to nothing, fewer where K makes it dear. On tables of
 some hundred rows 24 in place of 48 ended lower in a fifth of the fits, and 12 in nearly half."""
 
+OWN_SEEDING = 1_000_000
+"""Numbers of a sample, times K, up to which scikit-learn's seeding is not faster, and its import would cost 0.2 s."""
+
 
 class Start(NamedTuple):
     """What a start is made for and from: the model, K, a sample of the rows, its statistics T (n, m) and their spread.
@@ -167,10 +170,14 @@ def _labels_in_turn(
     spaces: tuple, k: int, weight: np.ndarray | None, random_state: np.random.RandomState, runners: int
 ) -> Iterator[np.ndarray]:
     """Labels for one start after the other, the first half of them by k-means; scikit-learn's are for many rows."""
+    own = spaces[0].size * k <= OWN_SEEDING
     for r in range(runners):
         space = spaces[r % 3]
         seed = random_state.randint(np.iinfo(np.int32).max)
-        if r < runners // 2:
+        if own:
+            centres = seeding.seeds(space, k, 1, weight, np.random.default_rng(seed))
+            yield (seeding.k_means(space, centres, weight) if r < runners // 2 else seeding.nearest(space, centres))[0]
+        elif r < runners // 2:
             yield _kmeans_labels(space, k, weight, seed, max_iter=seeding.ITERATIONS)
         else:
             yield _nearest(space, _seeds(space, k, weight, seed))
