@@ -5,6 +5,7 @@ forked child begins with a pool of its own.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
@@ -14,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from threadpoolctl import ThreadpoolController
 
-RUNS = 4
-"""Runs of slots a thread, so that one that is held up leaves work to the others."""
+SHARE = 2
+"""A thread takes this part of its share of the slots that are left: many at first, one at last, so that all end at once
+even where one is held up."""
 
 _pool: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
@@ -82,12 +84,11 @@ def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) 
     if threads == 1:
         task(0, slots)
         return
-    runs = min(slots, threads * RUNS)
-    number = itertools.count()  # next() is atomic
+    runs = iter(_runs(slots, threads))  # next() of a list's is atomic
 
     def drain() -> None:
-        while (r := next(number)) < runs:
-            task(slots * r // runs, slots * (r + 1) // runs)
+        for first, last in runs:
+            task(first, last)
 
     helpers = []
     try:
@@ -97,11 +98,21 @@ def run_slots(task: Callable[[int, int], None], slots: int, n_jobs: int | None) 
                 helpers.append(_executor().submit(drain))
         drain()
     finally:
-        number = itertools.count(runs)
+        for _ in runs:  # after an error the others take no more
+            pass
         wait([helper for helper in helpers if not helper.cancel()])
     for helper in helpers:
         if not helper.cancelled():
             helper.result()
+
+
+@functools.cache
+def _runs(slots: int, threads: int) -> list[tuple[int, int]]:
+    """The runs that all the slots are taken in."""
+    bounds = [0]
+    while bounds[-1] < slots:
+        bounds.append(bounds[-1] + max(1, (slots - bounds[-1]) // (SHARE * threads)))
+    return list(itertools.pairwise(bounds))
 
 
 def _executor() -> ThreadPoolExecutor:
