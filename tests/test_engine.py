@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastem.engine import tree
+from fastem.engine import accumulate, tree
 from fastem.engine.chunks import chunk
 from fastem.engine.em import Position, fit_em
 from fastem.engine.initialize import race, subsample
@@ -122,6 +122,13 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
 
     with pytest.raises(OSError, match="in a thread"):
         run_slots(fail, 8, 2)
+
+
+def test_slots_added_up_by_several_threads_have_the_bits_of_one_sum() -> None:
+    for shape in ((5, 3), (16, 40, 20, 64), (64, 8, 4099), (256, 515)):
+        slots = RNG.standard_normal(shape)
+        for n_jobs in (1, 2, 3):
+            np.testing.assert_array_equal(accumulate.summed(slots, n_jobs), slots.sum(axis=0, keepdims=True))
 
 
 def test_a_sample_leaves_out_rows_of_weight_zero_and_follows_the_weights() -> None:
