@@ -199,7 +199,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         if plan.held_out is not None:
             self._check_rows(plan.held_out.X, reset=False)
         checkpoint.recognise(sample, weighed.weight, None if data.once else saved)
-        check_enough_rows(len(sample.X), None, self.n_components)
+        check_enough_rows(sample, self.n_components)
 
         def stop() -> bool:
             return rules.interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)
