@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,10 @@ from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.files import check_path, check_writable, written_beside
 
-FORMAT, VERSION = "fastem checkpoint", 1
+FORMAT, VERSION = "fastem checkpoint", 2
+
+WEIGHT = 1e-9
+"""Relative difference of two sums of the same weights, however the rows are cut."""
 
 
 class Saved(NamedTuple):
@@ -33,20 +36,39 @@ class Saved(NamedTuple):
         return tree.rebuild(like, self.arrays[name])
 
 
+class Weighed:
+    """Chunks, and the weight of their rows once they were gone through."""
+
+    def __init__(self, chunks: Iterable[Chunk]):
+        self.chunks, self.weight = chunks, 0.0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self.weight = 0.0
+        for part in self.chunks:
+            weight = part.sample_weight
+            self.weight += float(weight.sum(dtype=np.float64)) if weight.size else len(part.X)
+            yield part
+
+
 class Checkpoint:
     """One file, for one fit: `settings` are what must be the same when it is resumed."""
 
     def __init__(self, path: str | os.PathLike | None, settings: Mapping[str, Any]):
         self.path, self.settings = path, json.loads(json.dumps(settings, default=_plain))
         self._warned = False
-        self._rows = ""
+        self._rows, self._weight = "", 0.0
 
-    def recognise(self, sample: Chunk, saved: Saved | None) -> None:
-        """Tell the data by the rows that starts are made from; those that were saved must be the same."""
-        self._rows = fingerprint(sample)
-        if saved is not None and saved.plain["rows"] != self._rows:
+    def recognise(self, sample: Chunk, weight: float, saved: Saved | None) -> None:
+        """Tell the data by the rows that starts are made from, and by the weight of all; both must be as saved."""
+        self._rows, self._weight = fingerprint(sample), weight
+        if saved is None:
+            return
+        was = saved.plain["weight"]
+        same = abs(was - weight) <= WEIGHT * max(was, weight)
+        if not same or saved.plain["rows"] != self._rows:
+            how = "though as many" if same else f"of weight {was:.12g} in all, and here it is {weight:.12g}"
             raise ValueError(
-                f"{os.fspath(self.path or '')} is the checkpoint of a fit to other rows or weights, though as many; "
+                f"{os.fspath(self.path or '')} is the checkpoint of a fit to other rows or weights, {how}; "
                 "resume with the same data, or give another checkpoint file"
             )
 
@@ -87,7 +109,8 @@ class Checkpoint:
         if self.path is None:
             return
         entries = {f"{name}/{i}": leaf for name, part in trees.items() for i, leaf in enumerate(tree.leaves(part))}
-        text = json.dumps({"settings": self.settings, "rows": self._rows, **plain}, default=_plain)
+        told = {"settings": self.settings, "rows": self._rows, "weight": self._weight}
+        text = json.dumps(told | dict(plain), default=_plain)
         try:
             with written_beside(self.path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, format=FORMAT, version=VERSION, plain=text, **entries)

@@ -11,7 +11,7 @@ import numpy as np
 from fastem.engine.batches import Batches, Shuffled
 from fastem.engine.chunks import Chunk, chunk
 from fastem.ranges import check_weight_range
-from fastem.validation import check_data, check_weights
+from fastem.validation import check_data, check_weights, missing_of
 
 PIECE = 1 << 21
 """Numbers of a piece of the rows in memory, where what is computed of them has a size of its own."""
@@ -108,7 +108,7 @@ def opened(
     with open_rows(X, sample_weight=sample_weight, on_rows=on_rows, coding=coding) as rows:
         check_columns(estimator, rows.source, reset)
         rows.check = Check(estimator, reset and rows.source.once)
-        rows.missing = getattr(estimator, "missing", None)
+        rows.missing = missing_of(estimator)
         yield Data(rows, rows.source.n_features, rows.source.dtype, None, rows)
 
 

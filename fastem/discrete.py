@@ -11,6 +11,7 @@ from fastem.families.linear_missing import BernoulliMissing, PoissonMissing
 from fastem.families.multinomial import Multinomial, MultinomialParams
 from fastem.families.poisson import Poisson, PoissonParams
 from fastem.family_mixture import ColumnMixture, FamilyMixture
+from fastem.validation import check_choice
 
 
 class BernoulliMixture(ColumnMixture):
@@ -149,8 +150,8 @@ max_time, on_collapse, accelerate
 class MultinomialMixture(FamilyMixture):
     """Mixture of rows that count what kinds their trials had, such as the words of documents.
 
-    Rows may differ in their number of trials, given which they are scored; no count may be missing, for then it is not
-    known. Where it is 1 in all of them, this is a mixture of one categorical variable.
+    Rows may differ in their number of trials, given which they are scored. Where it is 1 in all of them, this is a
+    mixture of one categorical variable.
 
     Parameters
     ----------
@@ -161,6 +162,8 @@ max_time, on_collapse, accelerate
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
         under Dirichlet priors of the probabilities. None is then 0 but those of kinds that never occur.
+    missing : "error"
+        No count may be missing, for then the number of trials is not known; the parameter is there to say so.
     weights_init : (K,), optional
     params_init : (K, d), optional
         Starting values of `weights_` and `probabilities_`.
@@ -186,6 +189,40 @@ max_time, on_collapse, accelerate
     """
 
     params_type = MultinomialParams
+    _may_miss = False
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        tol=1e-4,
+        prior=0.0,
+        max_iter=1000,
+        n_init=1,
+        init_params="race",
+        weights_init=None,
+        params_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+        callback=None,
+        max_time=None,
+        on_collapse="restart",
+        accelerate="squarem",
+        missing="error",
+    ):
+        self._store(locals())
+
+    def _validate_parameters(self) -> None:
+        super()._validate_parameters()
+        if self.missing == "nan":
+            raise ValueError(
+                "missing is 'nan', and nobody knows the number of trials of a row with a missing count: leave such "
+                "rows out or fill them in, or use fastem.PoissonMixture(missing='nan'), which needs no such number"
+            )
+        check_choice("missing", self.missing, ("error",))
 
     def _family(self, dtype: Any = np.float64) -> Multinomial:
         return Multinomial(getattr(self, "trials_", 1), self.prior)

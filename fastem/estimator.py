@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.checkpoint import Checkpoint, fingerprint, without_address
+from fastem.checkpoint import Checkpoint, Weighed, fingerprint, without_address
 from fastem.data import Data
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
@@ -138,7 +138,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             After every iteration, all that is needed to go on is written there.
         resume : bool, default False
             Go on from the checkpoint, or start where there is no such file yet. The result is that of the fit that was
-            never interrupted.
+            never interrupted. Rows, columns, dtype, total weight and a sample of the rows must be those of that fit.
 
         Returns
         -------
@@ -193,13 +193,13 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         rng = np.random.default_rng(seed)
         size = sample_size(self.n_components, data.n_features)
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
-        sample = subsample(head, size, rng)
+        sample = subsample(weighed := Weighed(head), size, rng)
         data, model = self._model(data, plan)  # now that all rows were seen
         data.settle()
         if plan.held_out is not None:
             self._check_rows(plan.held_out.X, reset=False)
-        checkpoint.recognise(sample, None if data.once else saved)
-        check_enough_rows(len(sample.X), None, self.n_components)
+        checkpoint.recognise(sample, weighed.weight, None if data.once else saved)
+        check_enough_rows(sample, self.n_components)
 
         def stop() -> bool:
             return rules.interrupted() or (self.max_time is not None and time.perf_counter() - started >= self.max_time)

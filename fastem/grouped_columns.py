@@ -15,7 +15,7 @@ from fastem.mixed_tables import Table, open_product, positions, told_of
 from fastem.persistence import attributes_of
 from fastem.product import Part, Product, check_once
 from fastem.ranges import check_weight_range
-from fastem.validation import check_data, check_weights
+from fastem.validation import check_data, check_weights, missing_of
 
 
 class GroupedColumns:
@@ -121,5 +121,5 @@ class GroupedColumns:
         for part, mixture, where in self._cut:
             with told_of(part.columns):
                 if self._has_holes:  # else there were none in any group
-                    check_finite(X[:, where], None, getattr(mixture, "missing", None))
+                    check_finite(X[:, where], None, missing_of(mixture))
                 mixture._check_rows(X[:, where], reset)

@@ -83,7 +83,7 @@ class OnlineMixture:
         sample = subsample([batch], sample_size(self.n_components, batch.X.shape[1]), rng)
         start = Start.of(model, self.n_components, sample, interrupted)
         if not hasattr(self, "weights_"):
-            check_enough_rows(len(sample.X), None, self.n_components)
+            check_enough_rows(sample, self.n_components)
             self._check_start(start)
             given = self._apply_inits(None, start)
             state = stepwise.begin(model, self._start(start, random_state) if given is None else given)

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from fastem.columns import FINITE_ROWS, DataTypeError, RowError, check_finite, check_numeric, check_unmasked
+from fastem.engine.chunks import Chunk
 from fastem.wording import listed, plural
 
 ALGORITHMS = "batch", "stepwise", "incremental"
@@ -38,9 +39,13 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         raise ValueError(_helpful(str(error), X)) from error
     except TypeError as error:
         raise DataTypeError(_helpful(str(error), X)) from error
-    names, missing = getattr(estimator, "feature_names_in_", None), getattr(estimator, "missing", None)
-    check_finite(array, names, missing, _finite_rows_of(X))
+    check_finite(array, getattr(estimator, "feature_names_in_", None), missing_of(estimator), _finite_rows_of(X))
     return array
+
+
+def missing_of(estimator: Any) -> str | None:
+    """The estimator's `missing`, or None where entries cannot be missing."""
+    return getattr(estimator, "missing", None) if getattr(estimator, "_may_miss", True) else None
 
 
 # What to try, by words in scikit-learn's and NumPy's messages; those that are not here say it themselves.
@@ -179,12 +184,10 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     return np.ascontiguousarray(weight)
 
 
-def check_enough_rows(n: int, sample_weight: np.ndarray | None, n_components: int) -> None:
-    """`ValueError` where there are fewer rows, or rows of positive weight, than components."""
-    rows, given = n, plural(n, "row")
-    if sample_weight is not None:
-        rows = int(np.count_nonzero(sample_weight))
-        given = f"{plural(rows, 'row')} of positive weight"
+def check_enough_rows(sample: Chunk, n_components: int) -> None:
+    """`ValueError` where there are fewer rows of positive weight, which are those of the sample, than components."""
+    rows = len(sample.X)
+    given = plural(rows, "row") + " of positive weight" * bool(sample.sample_weight.size)
     if rows < n_components:
         raise ValueError(
             f"X has {given} and n_components is {n_components}; at least one row for each component is wanted. "

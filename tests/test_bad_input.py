@@ -65,6 +65,18 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "no columns": (lambda: mixture().fit(X[:, :0]), ["0 feature", "1"]),
     "other features": (lambda: fit(mixture(), X).predict(np.ones((3, 5))), ["5 features", "2 features"]),
     "fewer rows than components": (lambda: mixture(8).fit(X[:5]), [r"\b5\b", r"\b8\b", "n_components"]),
+    "fewer rows of weight than components": (
+        lambda: mixture(3).fit(X, sample_weight=np.r_[1, 1, 0 * ones[2:]]),
+        ["2 rows of positive weight", r"\b3\b", "n_components"],
+    ),
+    "missing counts of a multinomial": (
+        lambda: fastem.MultinomialMixture(2, missing="nan").fit(np.ones((9, 2))),
+        ["missing is 'nan'", "number of trials", r"PoissonMixture\(missing='nan'\)"],
+    ),
+    "NaN in a multinomial": (
+        lambda: fastem.MultinomialMixture().fit([[1, 2], [np.nan, 1]]),
+        [r"row 1 .*rows\b(?!.*missing)"],
+    ),
     "complex": (lambda: mixture().fit(X + 1j), ["[Cc]omplex"]),
     # A ValueError here, and for check_estimator's check_dtype_object a TypeError as well.
     "objects": (lambda: mixture().fit(np.array([[{}, {}]] * 9, dtype=object)), ["dict", "number"]),

@@ -240,6 +240,18 @@ def test_another_fit_is_refused(other, tmp_path, X):
     assert path.read_bytes() == before
 
 
+def test_other_weights_of_rows_that_are_sampled_are_told_by_their_sum(tmp_path):
+    """The sample is drawn by weight, and then counts alike: it is the same for twice the weights."""
+    rows, path = np.random.default_rng(0).normal(size=(6000, 3)), tmp_path / "run.npz"
+    weights = np.random.default_rng(1).uniform(1, 2, 6000)
+    fitted(rows, mixture(max_iter=1), checkpoint=path, sample_weight=weights)
+    message = rf"other rows or weights, of weight {weights.sum():.12g} in all, and here it is {2 * weights.sum():.12g};"
+    with pytest.raises(ValueError, match=message):
+        fitted(rows, checkpoint=path, resume=True, sample_weight=2 * weights)
+    cut = Chunks(lambda: zip(np.split(rows, [1, 4000]), np.split(weights, [1, 4000]), strict=True))
+    assert fitted(cut, mixture(max_iter=2), checkpoint=path, resume=True).n_iter_ == 2
+
+
 def test_another_family_is_refused(tmp_path, X):
     path = tmp_path / "run.npz"
     fitted(X, mixture(max_iter=2), checkpoint=path)

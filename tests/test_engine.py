@@ -17,6 +17,7 @@ from fastem.engine.threads import run_slots
 from fastem.families.base import Scale
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
+from fastem.families.gaussian_prior import GaussianPrior
 
 RNG = np.random.default_rng(3)
 
@@ -203,12 +204,13 @@ def test_starts_at_one_log_likelihood_are_stepped_once_a_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("covariance_type", "holes", "k", "d"),
-    [(kind, holes, 2, 3) for kind in ("full", "diag", "spherical") for holes in (False, True)]
-    + [("full", False, k, 8) for k in (2, 8)],
+    ("covariance_type", "holes", "k", "d", "prior"),
+    [(kind, holes, 2, 3, False) for kind in ("full", "diag", "spherical") for holes in (False, True)]
+    + [("full", False, k, 8, False) for k in (2, 8)]
+    + [(kind, False, 2, 3, True) for kind in ("full", "diag")],
 )
 def test_several_mixtures_stepped_at_once_are_where_each_is_alone(
-    covariance_type: str, holes: bool, k: int, d: int
+    covariance_type: str, holes: bool, k: int, d: int, prior: bool
 ) -> None:
     X, resp = 1e3 + RNG.standard_normal((200, d)), RNG.random((5, 200, k))
     weight, family = RNG.random(200), (GaussianMissing if holes else Gaussian)(covariance_type, 1e-3)
@@ -216,6 +218,10 @@ def test_several_mixtures_stepped_at_once_are_where_each_is_alone(
     starts = [MixtureParams(np.full(k, 1 / k), family.from_responsibilities(X, r, scale)[1]) for r in resp]
     X[::3, 1] = np.nan if holes else 0.0
     model, data = Mixture(family), chunk(X, weight)
+    if prior:
+        family.prior = GaussianPrior(
+            0.5, X.mean(axis=0) + 3.0, d + 2.0, np.eye(d) if covariance_type == "full" else 1.0
+        )
     arguments = model, data, lambda params: params._replace(components=params.components)
     at_once, alone = step_of_several(*arguments), step_of_one(*arguments)
     assert at_once is not None
@@ -223,6 +229,9 @@ def test_several_mixtures_stepped_at_once_are_where_each_is_alone(
     for start, value, params in zip(starts, log_likelihoods, after, strict=True):
         (wanted_value,), (wanted,) = alone([start])
         assert value == pytest.approx(wanted_value, rel=1e-12)
+        statistics = model.e_step(start, [data])
+        assert value == pytest.approx(model.objective(start, statistics), rel=1e-12)
+        assert (value != pytest.approx(statistics.log_likelihood, rel=1e-3)) == prior
         for a, b in zip(tree.leaves(params), tree.leaves(wanted), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
     many = chunk(RNG.standard_normal((20_000, 3)))

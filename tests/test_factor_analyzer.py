@@ -77,7 +77,7 @@ def test_bricks_run_uncompiled(d: int, m: int) -> None:
     wanted = Mixture(family).e_step(MixtureParams(weights, params), [chunk(X)]).components
     prepared = family.prepare(params, np.dtype(float), weights)
     log_prob, accumulate = family.bricks(prepared)
-    tile = mixture.make_tile(X.dtype, d, 3, 128)
+    tile = mixture.make_tile(X.dtype, d, 3, 128)._replace(extra=family.extra(X.dtype, d, 3, 128))
     mixture.load_tile(X, np.zeros(0), 0, 90, prepared.shift, tile)
     log_prob(tile, prepared, tile.resp)
     mixture.normalize(tile, np.log(weights)[None])
@@ -85,6 +85,32 @@ def test_bricks_run_uncompiled(d: int, m: int) -> None:
     accumulate(tile, tile.resp, prepared, statistics, 0)
     for a, b in zip(family.unpad(statistics, params, prepared), wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_a_row_that_overflows_in_another_component_adds_nothing_there() -> None:
+    """Its factors in units of that one's noise are no numbers."""
+    loadings = np.array([np.full((6, 2), 1e-12), np.full((6, 2), 1e12)])
+    loadings[:, :3, 1] *= -0.5
+    params = FactorParams(np.zeros((2, 6)), loadings, np.array([[1e-24] * 6, [1e24] * 6]))
+    X = (1e-12 * RNG.standard_normal((40, 6))).astype(np.float32)
+    family = FactorAnalyzer(2, 0.0, np.finfo(np.float32).eps)
+    sums = []
+    for rows in (X, np.concatenate([X, np.full((1, 6), 1e30, np.float32)])):
+        prepared = family.prepare(params, X.dtype, np.full(2, 0.5))
+        log_prob, accumulate = family.bricks(prepared)
+        tile = mixture.make_tile(X.dtype, 6, 2, 64)._replace(extra=family.extra(X.dtype, 6, 2, 64))
+        mixture.load_tile(rows, np.zeros(0), 0, len(rows), prepared.shift, tile)
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_prob(tile, prepared, tile.resp)
+            mixture.normalize(tile, np.log(np.full((1, 2), 0.5, np.float32)))
+            statistics = family.zeros(params, 1, prepared)
+            accumulate(tile, tile.resp, prepared, statistics, 0)
+        sums.append(family.unpad(statistics, params, prepared))
+    assert not np.isfinite(tile.extra[:8, 40]).all()
+    assert sums[1].sum_w == pytest.approx([40.0, 1.0])
+    for without, found in zip(*sums, strict=True):
+        np.testing.assert_array_equal(found[0], without[0])
+        assert np.isfinite(found).all()
 
 
 CANARIES = """
@@ -107,9 +133,12 @@ for dtype in (np.float64, np.float32):
         statistics = type(family.zeros(params, 1, prepared))(*(a for _, a in sums))
         X = rng.standard_normal((n, d)).astype(dtype)
         log_likelihood = np.zeros(2)
+        whole, extra = guarded(family.extra(X.dtype, d, k, 128))
+        tile = make_tile(X.dtype, d, k, 128)._replace(extra=extra)
+        sums.append((whole, extra))
         kernel = mixture_e_step(*family.bricks(prepared))
         weights = np.full((1, k), -np.log(k), dtype)
-        kernel(0, 2, X, np.zeros(0), weights, prepared, statistics, log_likelihood, make_tile(X.dtype, d, k, 128))
+        kernel(0, 2, X, np.zeros(0), weights, prepared, statistics, log_likelihood, tile)
         for whole, inside in sums:
             assert np.isnan(whole[[0, -1]]).all() and np.isfinite(inside).all(), (dtype, d, m, k)
         assert np.isclose(statistics.sum_w.sum(), n)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numba
 import numpy as np
@@ -226,6 +227,21 @@ def test_a_cache_that_is_cut_off_is_made_anew(tmp_path) -> None:
             for file in (tmp_path / "cache").rglob(f"*.{ending}"):
                 file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
             assert run() == "3\n", (ending, share)
+
+
+def test_an_error_of_compiling_leaves_the_cache_alone(monkeypatch) -> None:
+    """Only one of loading tells that the cache is broken."""
+    kernel: Any = jit.compiled(lambda a: a)
+    dispatcher, flushed = kernel.__wrapped__, []
+    monkeypatch.setattr(dispatcher._cache, "flush", lambda: flushed.append(True))
+
+    def compile(arguments: Any, return_type: Any) -> Any:
+        raise AttributeError("of the compiler")
+
+    monkeypatch.setattr(dispatcher._compiler, "compile", compile)
+    with pytest.raises(AttributeError, match="of the compiler"):
+        kernel(1)
+    assert not flushed
 
 
 RACE = """

@@ -47,7 +47,7 @@ def test_bricks_uncompiled_are_the_textbook(kind: str, d: int, rng: np.random.Ge
     family, X = GaussianMissing(kind, 0.0), punched(rng.standard_normal((n, d)), 0.4, rng)
     params = GaussianParams(start.means, start.covariances)
     prepared, dtype = family.prepare(params, X.dtype, start.weights), X.dtype
-    tile = mixture.make_tile(dtype, d, k, lanes)._replace(extra=family.extra(dtype, d, lanes), order=family.order(X))
+    tile = mixture.make_tile(dtype, d, k, lanes)._replace(extra=family.extra(dtype, d, k, lanes), order=family.order(X))
     mixture.load_tile(X, np.zeros(0), 0, n, prepared.shift, tile)
     log_prob, accumulate = family.bricks(prepared)
     log_prob(tile, prepared, tile.resp)
@@ -227,7 +227,7 @@ def test_collinear_holes_keep_their_digits(rng: np.random.Generator) -> None:
     S = a @ a.T
     family = GaussianMissing("full", 0.0)
     prepared = family.prepare(GaussianParams(np.zeros((1, d)), S[None]), np.dtype(float), np.ones(1))
-    scratch = family.extra(np.dtype(float), d, 8)
+    scratch = family.extra(np.dtype(float), d, 1, 8)
     scratch.index[0, :d], scratch.runs[2, 0] = range(d), m
     assert prepared.inflated[0]
     holes.regress(scratch, 0, prepared.precisions, prepared.covariances, 0, True)

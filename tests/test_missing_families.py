@@ -353,7 +353,7 @@ def test_bricks_uncompiled(name: str, dtype: Any, rng: np.random.Generator) -> N
     prepared = family.prepare(params, X.dtype, WEIGHTS)
     tile = mixture.make_tile(X.dtype, X.shape[1], K, 64)
     if hasattr(family, "extra"):
-        tile = tile._replace(extra=family.extra(X.dtype, X.shape[1], 64))
+        tile = tile._replace(extra=family.extra(X.dtype, X.shape[1], K, 64))
     mixture.load_tile(X, np.zeros(0), 0, N, prepared.shift, tile)
     log_prob, accumulate = family.bricks(prepared)
     log_prob(tile, prepared, tile.resp)

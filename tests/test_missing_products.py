@@ -19,6 +19,7 @@ import fastem
 from fastem.engine import product
 from fastem.product import FAMILIES
 from fastem.product_mixture import COMPLETE
+from fastem.validation import missing_of
 
 PAIR, LEVEL = (0, 2), 1
 DIAG = fastem.GaussianMixture(covariance_type="diag")
@@ -222,7 +223,7 @@ def test_every_family_that_has_holes_in_one_product(monkeypatch: Any) -> None:
 
 def test_families_without_holes_are_named() -> None:
     for name, kind in FAMILIES.items():
-        assert ("missing" in kind().get_params()) == (name not in COMPLETE)
+        assert (missing_of(kind()) is not None) == (name not in COMPLETE)
     X = np.ones((9, 3))
     for name in COMPLETE:
         with pytest.raises(ValueError, match=rf"missing is 'nan', and product has '{name}' for \(0, 1\), .*Choose"):

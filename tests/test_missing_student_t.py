@@ -59,7 +59,7 @@ def test_bricks_uncompiled_are_the_textbook(kind: str, d: int, dtype: type) -> N
     X, weight = punched(3 * rng.standard_normal((n, d)), 0.4, rng).astype(dtype), rng.random(n)
     X[0, 0] = 1e5
     family = StudentTMissing(kind, 0.0)
-    tile = mixture.make_tile(kept, d, k, lanes)._replace(extra=family.extra(kept, d, lanes), order=family.order(X))
+    tile = mixture.make_tile(kept, d, k, lanes)._replace(extra=family.extra(kept, d, k, lanes), order=family.order(X))
     prepared = family.prepare(params, kept, np.ones(k))
     mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
     log_prob, accumulate = family.bricks(prepared)
@@ -330,7 +330,7 @@ def test_collinear_holes_keep_their_digits() -> None:
     family, params = StudentTMissing("full", 0.0), StudentTParams(np.zeros((1, 5)), scale[None], np.array([0.25]))
     prepared = family.prepare(params, X.dtype, np.ones(1))
     assert prepared.inflated[0]
-    tile = mixture.make_tile(X.dtype, 5, 1, 64)._replace(extra=family.extra(X.dtype, 5, 64), order=family.order(X))
+    tile = mixture.make_tile(X.dtype, 5, 1, 64)._replace(extra=family.extra(X.dtype, 5, 1, 64), order=family.order(X))
     mixture.load_tile(X, np.zeros(0), 0, 40, prepared.shift, tile)
     family.bricks(prepared)[0](tile, prepared, tile.resp)
     wanted = [tailed(x, np.zeros(5), scale, 4.0).log_prob for x in X]

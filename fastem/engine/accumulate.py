@@ -51,7 +51,7 @@ def grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
 def scratch(family: Any, dtype: np.dtype, d: int, k: int, lanes: int) -> Tile:
     """A tile, with what the family asks for beside."""
     tile = make_tile(dtype, d, k, lanes)
-    return tile._replace(extra=family.extra(dtype, d, lanes)) if hasattr(family, "extra") else tile
+    return tile._replace(extra=family.extra(dtype, d, k, lanes)) if hasattr(family, "extra") else tile
 
 
 LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)

@@ -81,9 +81,9 @@ def _least(kept: list[tuple[np.ndarray, ...]], size: int) -> tuple[np.ndarray, .
 
 
 class Runner(NamedTuple):
-    """A start after some EM steps; `settled` where more of them gain next to nothing."""
+    """A start after some EM steps, and what EM never lowers; `settled` where more of them gain next to nothing."""
 
-    log_likelihood: float
+    objective: float
     params: Any
     settled: bool = False
 
@@ -98,9 +98,9 @@ def race(
 ) -> Any:
     """The start that leads after a few EM steps on `sample`; after every round the worse half is dropped.
 
-    Of those at one log-likelihood one goes on. On few rows all run side by side where the family can, and then
-    ``repair(params)`` gets the components of all of them. ``stop()`` is asked after every start that is made and after
-    every step; the leader so far wins.
+    They are ranked by the log-likelihood and that of their prior; of those at one height one goes on. On few rows all
+    run side by side where the family can, and then ``repair(params)`` gets the components of all of them. ``stop()`` is
+    asked after every start that is made and after every step; the leader so far wins.
     """
     runners = []
     for params in starts:
@@ -113,7 +113,7 @@ def race(
     for steps in rounds:
         groups = [runners] if together else [[runner] for runner in runners]
         runners = [runner for group in groups for runner in _run(step, group, steps, STILL * weight, stop)]
-        runners = _apart(sorted(runners, key=lambda runner: -runner.log_likelihood), TWINS * weight)
+        runners = _apart(sorted(runners, key=lambda runner: -runner.objective), TWINS * weight)
         runners = runners[: max(1, (len(runners) + 1) // 2)]
         if all(runner.settled for runner in runners[1:]) or stop():
             break  # none of the others will rise
@@ -128,10 +128,10 @@ def _run(step: Step, runners: list[Runner], steps: int, still: float, stop: Call
     live = [i for i, runner in enumerate(runners) if not runner.settled]
     params = [ends[i].params for i in live]
     for _ in range(steps if live else 0):
-        log_likelihoods, after = step(params)
+        objectives, after = step(params)
         rising = []
-        for place, (i, value) in enumerate(zip(live, log_likelihoods)):
-            gain = value - ends[i].log_likelihood
+        for place, (i, value) in enumerate(zip(live, objectives)):
+            gain = value - ends[i].objective
             ends[i] = Runner(value, params[place], gain <= still) if gain > 0 else ends[i]._replace(settled=True)
             if not ends[i].settled:
                 rising.append(place)
@@ -145,6 +145,6 @@ def _apart(runners: list[Runner], least: float) -> list[Runner]:
     """Without those as near as that to the one before them, from the best down."""
     kept = runners[:1]
     for runner in runners[1:]:
-        if not kept[-1].log_likelihood - runner.log_likelihood <= least:
+        if not kept[-1].objective - runner.objective <= least:
             kept.append(runner)
     return kept

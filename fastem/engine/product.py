@@ -39,7 +39,7 @@ def _single(groups: Any) -> bool:
 def _scratch(groups: Any, dtype: np.dtype, k: int, lanes: int) -> tuple[Any, list[Any]]:
     """What the groups share, and what is each one's own."""
     width = sum(d if d <= SMALL else -(-d // 8) * 8 for d in (group.columns for group in groups))
-    extra = [g.family.extra(dtype, g.columns, lanes) if hasattr(g.family, "extra") else None for g in groups]
+    extra = [g.family.extra(dtype, g.columns, k, lanes) if hasattr(g.family, "extra") else None for g in groups]
     rows = lanes if _single(groups) else min(BLOCK, BLOCK_BYTES // (2 * dtype.itemsize * (k + width)))
     tiles = max(1, rows // lanes)
     own = [make_own(dtype, group.columns, k, lanes, tiles, one) for group, one in zip(groups, extra, strict=True)]

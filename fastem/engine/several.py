@@ -11,7 +11,7 @@ from fastem.engine.em import em_step
 from fastem.engine.model import Mixture, MixtureParams
 
 Step = Callable[[list[Any]], tuple[list[float], list[Any]]]
-"""Mixtures -> the log-likelihood of each, and each after an EM step."""
+"""Mixtures -> the objective of each, and each after an EM step."""
 
 
 def step_of_one(model: Any, sample: Chunk, repair: Callable[[Any], Any]) -> Step:
@@ -19,7 +19,7 @@ def step_of_one(model: Any, sample: Chunk, repair: Callable[[Any], Any]) -> Step
 
     def step(mixtures: list[Any]) -> tuple[list[float], list[Any]]:
         statistics, after = em_step(model, mixtures[0], [sample])
-        return [statistics.log_likelihood], [repair(after)]
+        return [model.objective(mixtures[0], statistics)], [repair(after)]
 
     return step
 
@@ -67,6 +67,7 @@ def step_of_several(model: Any, sample: Chunk, repair: Callable[[Any], Any]) -> 
         after = repair(MixtureParams(sum_w.ravel(), stepped))
         leaves = zip(*(leaf.reshape(r, k, *leaf.shape[1:]) for leaf in after.components))
         components = (type(together)(*own) for own in leaves)
-        return (log_likelihood[:, 0] + base).tolist(), [MixtureParams(*own) for own in zip(sum_w, components)]
+        objectives = (log_likelihood[:, 0] + base + [family.log_prior(one.components) for one in mixtures]).tolist()
+        return objectives, [MixtureParams(*own) for own in zip(sum_w, components)]
 
     return step

@@ -35,6 +35,7 @@ from fastem.families.factor_moments import (
     variances,
 )
 from fastem.kernels.factors import factor_accumulate, factor_log_prob
+from fastem.kernels.mixture import aligned
 from fastem.kernels.simd import NATIVE_OF
 
 FLOOR = 1e-10
@@ -51,12 +52,12 @@ PINNED = 2.0
 
 
 class Prepared(NamedTuple):
-    """shift (d,); means (K, d) minus it; scales 1 / sqrt(psi); directions (K m, d), which are U^T; shrink (K, m) is
-    1 / T^2; constant (1, K). Padded but for the first and the last."""
+    """shift (d,); scales (K, d) 1 / sqrt(psi); offsets (K, d), which are (shift - mu) times them; directions (K m, d),
+    which are U^T; shrink (K, m) is 1 / T^2; constant (1, K). Padded but for the first and the last."""
 
     shift: np.ndarray
-    means: np.ndarray
     scales: np.ndarray
+    offsets: np.ndarray
     directions: np.ndarray
     shrink: np.ndarray
     constant: np.ndarray
@@ -93,12 +94,17 @@ class FactorAnalyzer(Plain):
         core, padded = Core.of(params), _padded(d, dtype)
         shift = params.means[np.argmax(weights)]
         rows = np.zeros((2, k, padded), dtype)
-        rows[0, :, :d], rows[1, :, :d] = params.means - shift, 1 / core.deviations
+        rows[0, :, :d] = 1 / core.deviations
+        rows[1, :, :d] = (shift - params.means) * rows[0, :, :d]
         directions, shrink = np.zeros((k, _up_to(4, m), padded), dtype), np.zeros((k, _up_to(4, m)), dtype)
         directions[:, :m, :d], shrink[:, :m] = np.swapaxes(core.u, 1, 2), core.roots**-2.0
         log_det = np.log(params.noise_variances).sum(axis=1) + 2 * np.log(core.roots).sum(axis=1)
         constant = (-0.5 * (log_det + d * np.log(2 * np.pi)))[None].astype(dtype)
         return Prepared(shift, rows[0], rows[1], directions.reshape(-1, padded), shrink, constant)
+
+    def extra(self, dtype: np.dtype, d: int, k: int, lanes: int) -> np.ndarray:
+        """Room for g (K m, B), which the E-step leaves to the sums."""
+        return aligned(dtype, k * _up_to(4, self.n_factors), lanes)
 
     def zeros(self, params: FactorParams, slots: int, prepared: Prepared) -> FactorStatistics:
         """Statistics of zeros, padded for either dtype."""

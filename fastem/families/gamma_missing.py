@@ -86,7 +86,7 @@ def missing_gamma_accumulate(tile, resp, prepared, statistics, s):
 class GammaMissing(LinearMissing, Gamma):
     """Amounts with holes."""
 
-    def extra(self, dtype: np.dtype, d: int, lanes: int) -> np.ndarray:
+    def extra(self, dtype: np.dtype, d: int, k: int, lanes: int) -> np.ndarray:
         """What is there, (d, B), padded."""
         return aligned(dtype, up_to(16, d), lanes)
 

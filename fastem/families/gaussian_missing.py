@@ -106,7 +106,7 @@ class GaussianMissing(Gaussian):
 
     apart = -1.0
 
-    def extra(self, dtype: np.dtype, d: int, lanes: int) -> holes.Holes:
+    def extra(self, dtype: np.dtype, d: int, k: int, lanes: int) -> holes.Holes:
         """What the bricks need beside a tile."""
         return holes.make_holes(dtype, d, lanes)
 

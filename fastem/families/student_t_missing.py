@@ -115,9 +115,9 @@ class StudentTMissing(StudentT):
     gaussian: GaussianMissing
     gaussian_type = GaussianMissing
 
-    def extra(self, dtype: np.dtype, d: int, lanes: int) -> holes.Holes:
+    def extra(self, dtype: np.dtype, d: int, k: int, lanes: int) -> holes.Holes:
         """The Gaussian's."""
-        return self.gaussian.extra(dtype, d, lanes)
+        return self.gaussian.extra(dtype, d, k, lanes)
 
     def order(self, X: np.ndarray) -> np.ndarray:
         """The Gaussian's."""

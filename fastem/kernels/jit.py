@@ -120,16 +120,17 @@ def _with_whole_cache(kernel: Any) -> Callable:
     """
     file = kernel._cache._cache_file
     file._data_name_pattern = file._data_name_pattern.replace("{number", uuid.uuid4().hex[:8] + ".{number")
+    load = kernel._cache.load_overload
 
-    @functools.wraps(kernel)
-    def call(*arguments: Any) -> Any:
+    def load_overload(*arguments: Any) -> Any:
         try:
-            return kernel(*arguments)
+            return load(*arguments)
         except (EOFError, UnpicklingError, AttributeError, ImportError):
             kernel._cache.flush()
-            return kernel(*arguments)
+            return None  # to be compiled
 
-    return call
+    kernel._cache.load_overload = load_overload
+    return kernel
 
 
 def _speaking(kernel: Callable) -> Callable:
