@@ -78,12 +78,12 @@ Option, Argument = typer.Option, typer.Argument
 Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
 Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
 DATA = "Rows of numbers: .npy, .csv, .parquet, .feather, file.h5::dataset, store.zarr::array; or several, as one."
+FILLED = "DATA without gaps: .csv or .parquet, with all columns of DATA; or .npy, a matrix of the --columns alone."
 Data = Annotated[list[str], Argument(metavar="DATA...", help=DATA)]
 Model = Annotated[Path, Argument(metavar="MODEL", help="A model that `fastem fit` wrote (.npz).")]
 Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
-Columns = Annotated[
-    str | None, Option(help="Names, or numbers from 0, as in a,b,c; or numeric.", show_default="all columns")
-]
+COLUMNS = "Names, or numbers from 0, as in a,b,c; or numeric, for all that hold numbers."
+Columns = Annotated[str | None, Option(help=COLUMNS, show_default="all columns")]
 WeightsColumn = Annotated[str | None, Option(help="The column with the weights of the rows.", show_default=False)]
 RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="4 MB")]
 Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.")]
@@ -221,7 +221,7 @@ def score(
 @plain_errors
 def impute(
     data: Data,
-    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy, .csv or .parquet).", show_default=False)],
+    out: Annotated[Path, Option("--out", "-o", help=FILLED, show_default=False)],
     model: Annotated[Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False)] = None,
     components: Annotated[int | None, Option("--components", "-k", min=1, help="Number.", show_default="1")] = None,
     covariance: Annotated[Covariance | None, Option(help="Shape of the covariances.", show_default="full")] = None,
@@ -229,7 +229,7 @@ def impute(
     save: Annotated[Path | None, Option(help="Where to write what was fitted (.npz).", show_default=False)] = None,
     weights: Weights = None,
     weights_column: WeightsColumn = None,
-    columns: Columns = None,
+    columns: Annotated[str | None, Option(help=COLUMNS + " Others are copied.", show_default="all columns")] = None,
     rows_per_chunk: RowsPerChunk = None,
     dtype: Precision = None,
     seed: Seed = None,

@@ -69,12 +69,6 @@ class DataFiles(NamedTuple):
         """Names of the columns of the small file, where it has them; a source knows its own."""
         return column_names(self.table) if self.table else None
 
-    @property
-    def headless(self) -> bool:
-        """Whether the rows come from a .csv file without a line of names."""
-        first = next(iter(self.inputs), None)
-        return first is not None and first.suffix.lower() == ".csv" and column_names(first) is None
-
     def _chunks(self) -> Chunks:
         columns: Any = self.columns
         if columns not in (None, "numeric"):

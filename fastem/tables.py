@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -224,6 +225,14 @@ def _rows(file: TextIO, delimiter: str, header_lines: int) -> Iterator[tuple[int
     """Lines of a .csv file that are rows, each with its number from 1; the others are its header, or blank."""
     reader = csv.reader(file, delimiter=delimiter)
     return ((reader.line_num, fields) for fields in reader if reader.line_num > header_lines and fields)
+
+
+@contextmanager
+def text_rows(path: str | os.PathLike) -> Iterator[Iterator[list[str]]]:
+    """The rows of a ``.csv`` file as they stand there."""
+    delimiter, header_lines = _look_at_the_top(path)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        yield (fields for _, fields in _rows(file, delimiter, header_lines))
 
 
 def raise_at_first_bad_field(

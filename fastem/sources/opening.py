@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastem.sources.arrays import array_source, npy_source
-from fastem.sources.arrow import arrow_file_source, csv_source, dataset_source, table_of, table_source
+from fastem.sources.arrow import arrow_file_source, dataset_source, table_of, table_source
 from fastem.sources.columns import Choice
+from fastem.sources.csv_files import csv_source
 from fastem.sources.rows import Rows
 from fastem.sources.source import Source, cast, coded, joined, kept, weighted
 from fastem.sources.stores import hdf5_source, zarr_source
@@ -139,7 +140,7 @@ def open_source(data: Any, *, sample_weight: Any = None, coding: Any = None) -> 
 
 def _opened(data: Any, choice: Choice, expression: Any) -> Source:
     if isinstance(data, (str, os.PathLike)):
-        data = _matches(os.fspath(data))
+        data = matches(os.fspath(data))
     if _is_paths(data):
         parts = [_file(os.fspath(path), choice, expression) for path in data]
         return parts[0] if len(parts) == 1 else joined(parts)
@@ -197,7 +198,7 @@ def _file(path: str, choice: Choice, expression: Any) -> Source:
     return npy_source(file, choice) if ending == ".npy" else csv_source(file, choice)
 
 
-def _matches(path: str) -> list[str]:
+def matches(path: str) -> list[str]:
     """The path, or the files that a glob matches, by name."""
     file, mark, array = path.partition("::")
     if os.path.exists(file) or not glob.has_magic(file):
