@@ -30,6 +30,8 @@ def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: b
     data = files.data
     outputs = {files.out: (".npy", ".csv", ".parquet", ".pq")} | ({files.saved: (".npz",)} if files.saved else {})
     check_outputs(outputs, [*data.inputs, *([files.model] if files.model else [])])
+    given: Any = _read(files.model) if files.model else None
+    data = data.of_the_fit(given)
     X, sample_weight = data.read()
     names = data.column_names()
     paths = [match for path in data.paths for match in matches(path)]
@@ -42,7 +44,7 @@ def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: b
             from fastem.impute import GaussianImputer
 
             if files.model:
-                imputer = _read(files.model)
+                imputer = given
                 check_columns(files.model, imputer, data, X)
                 imputer.set_params(random_state=settings["random_state"], callback=progress)
             else:

@@ -13,9 +13,9 @@ from fastem.files import written_beside
 from fastem.sources import open_source
 from fastem.sources.arrow import BATCH_BYTES, arrow_dataset, frugal
 from fastem.sources.csv_files import csv_types
-from fastem.sources.opening import ARROW
+from fastem.sources.opening import ARROW, names_of_file
 from fastem.sources.stores import needed
-from fastem.tables import check_names, column_names, text_rows
+from fastem.tables import check_names, text_rows
 
 LINES = 4096
 """Lines of a .csv file that are held as texts at a time."""
@@ -145,16 +145,13 @@ def common_names(paths: Sequence[str]) -> list[str] | None:
 
 
 def _names(path: str) -> list[str] | None:
-    if _is_csv(path):
-        return column_names(path)
-    if _is_arrow(path):
-        return arrow_dataset(path).schema.names
-    if fields := open_source(path).feature_names:
+    names = names_of_file(path)
+    if names and not _is_csv(path) and not _is_arrow(path):
         raise ValueError(
-            f"{path} holds records with the fields {', '.join(fields)}, of which no table is made; write a .npy file, "
+            f"{path} holds records with the fields {', '.join(names)}, of which no table is made; write a .npy file, "
             "which has the columns that are filled alone"
         )
-    return None
+    return names
 
 
 def _texts(path: str) -> Iterator[list[list[str]]]:

@@ -1,5 +1,6 @@
 """From what the user gave to a source."""
 
+import csv
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from fastem.sources.arrays import array_source, npy_source
-from fastem.sources.arrow import arrow_file_source, dataset_source, table_of, table_source
+from fastem.sources.arrow import arrow_dataset, arrow_file_source, dataset_source, table_of, table_source
 from fastem.sources.columns import Choice
 from fastem.sources.csv_files import csv_source
 from fastem.sources.rows import Rows
 from fastem.sources.source import Source, cast, coded, joined, kept, weighted
 from fastem.sources.stores import hdf5_source, zarr_source
 from fastem.sources.streams import callable_source, iterator_source
+from fastem.tables import column_names
 
 ARROW = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
@@ -196,6 +198,21 @@ def _file(path: str, choice: Choice, expression: Any) -> Source:
         what = ending or "a file with no ending"
         raise ValueError(f"{file}: cannot read {what}; give {ENDINGS}, or records as numpy.memmap(file, dtype)")
     return npy_source(file, choice) if ending == ".npy" else csv_source(file, choice)
+
+
+def names_of_file(path: str) -> list[str] | None:
+    """Names of all columns of a file, of records those with numbers; None where it has none, or is none."""
+    file = path.partition("::")[0]
+    if not os.path.exists(file):
+        return None
+    if file.lower().endswith(".csv"):
+        try:
+            return column_names(file)
+        except (UnicodeDecodeError, csv.Error):
+            return None  # which its reader tells
+    if file.rstrip("/").lower().endswith(ARROW):
+        return list(arrow_dataset(file).schema.names)
+    return open_source(path).feature_names
 
 
 def matches(path: str) -> list[str]:
