@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.columns import check_numeric, check_unmasked
+from fastem.columns import check_numeric, unmasked
 from fastem.data import PIECE
 from fastem.engine.model import MixtureParams
 from fastem.families.gaussian_conditional import Completion, conditional, marginal
@@ -210,8 +210,7 @@ def _rows_of(estimator: Any, X: Any, columns: np.ndarray) -> np.ndarray:
             raise ValueError(f"X has no column {absent[0]!r}; a frame with the columns that are given is wanted")
         X = X[[names[j] for j in columns]]
     check_numeric(X)
-    check_unmasked("X", X)
-    rows = np.asarray(X)
+    rows = np.asarray(unmasked("X", X))
     rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
     d = estimator.n_features_in_
     if rows.ndim != 2 or rows.shape[1] not in (len(columns), d):
