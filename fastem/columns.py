@@ -153,7 +153,7 @@ def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 
     )
 
 
-FINITE = "finite numbers are wanted. Drop these rows ({}) or fill them in first, e.g. with sklearn.impute.SimpleImputer"
+FINITE = "finite numbers are wanted. Drop these rows ({}) or fill them in first, e.g. with fastem.GaussianImputer"
 FINITE_ROWS = "X[np.isfinite(X).all(axis=1)]"
 ONLY_NAN = "finite numbers, or NaN where one is missing, are wanted. Replace it: X[np.isinf(X)] = np.nan"
 
