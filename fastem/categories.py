@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.columns import OPTION, DataTypeError, RowError, check_unmasked
+from fastem.columns import OPTION, DataTypeError, RowError, is_missing, unmasked
 from fastem.domains import MOST
 from fastem.validation import check_weights
 from fastem.wording import listed
@@ -20,7 +20,7 @@ def encoded(
     Arrays of whole numbers that go from 0 to the most without a gap are left as they are. A category that only rows of
     weight 0 have is none. With ``missing="nan"`` None, NaN, NaT and pandas.NA are none either, but NaN in the numbers.
     """
-    check_unmasked("X", X)
+    X = unmasked("X", X, missing)
     if categories is not None and numbered(categories) and _is_numeric(X):
         return X, categories
     columns, names = _columns(X)
@@ -83,7 +83,7 @@ def factorized(column: np.ndarray, called: str) -> tuple[list, np.ndarray]:
         return [_plain(value) for value in found.tolist()], index
     values = column.tolist()
     try:
-        levels = [value for value in dict.fromkeys(values) if not _is_missing(value)]
+        levels = [value for value in dict.fromkeys(values) if not is_missing(value)]
         places = {level: i for i, level in enumerate(levels)}
         index = np.array([places.get(value, -1) for value in values], dtype=np.int64)
     except TypeError as error:
@@ -145,14 +145,6 @@ def wanted(known: list) -> str:
     return (
         f"a category that the model was fitted on ({few}) is wanted. Leave such rows out, or fit on rows that have it"
     )
-
-
-def _is_missing(value: Any) -> bool:
-    """None, NaN, NaT or pandas.NA."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:  # pandas.NA neither differs from itself nor is the same
-        return True
 
 
 def _plain(level: Any) -> Any:

@@ -74,20 +74,28 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _check_gaps(missing: bool, complete: bool) -> None:
+    if missing and complete:
+        raise typer.BadParameter("--complete leaves out the rows that --missing takes: give one of them")
+
+
 Option, Argument = typer.Option, typer.Argument
 Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
 Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
 DATA = "Rows of numbers: .npy, .csv, .parquet, .feather, file.h5::dataset, store.zarr::array; or several, as one."
+FILLED = "DATA without gaps: .csv or .parquet, with all columns of DATA; or .npy, a matrix of the --columns alone."
 Data = Annotated[list[str], Argument(metavar="DATA...", help=DATA)]
 Model = Annotated[Path, Argument(metavar="MODEL", help="A model that `fastem fit` wrote (.npz).")]
 Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
-Columns = Annotated[
-    str | None, Option(help="Names, or numbers from 0, as in a,b,c; or numeric.", show_default="all columns")
-]
+COLUMNS = "Names, or numbers from 0, as in a,b,c; or numeric, for all that hold numbers."
+FITTED = "The columns of the fit: names, or numbers from 0, as in a,b,c."
+FittedColumns = Annotated[str | None, Option(help=FITTED, show_default="by name, or all")]
+Columns = Annotated[str | None, Option(help=COLUMNS, show_default="all columns")]
 WeightsColumn = Annotated[str | None, Option(help="The column with the weights of the rows.", show_default=False)]
 RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="4 MB")]
 Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.")]
-Missing = Annotated[bool, Option("--missing", help="Entries that are empty or NaN were not observed: fit the others.")]
+Missing = Annotated[bool, Option("--missing", help="Entries that are empty or NaN are unknown: take the others.")]
+INCOMPLETE = "Write -1, or NaN, for rows with a missing or infinite number."
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
 # Options of `fit`, in the order of its help.
 Components = Annotated[int, Option("--components", "-k", min=1, help="How many components.", show_default=False)]
@@ -167,8 +175,7 @@ def fit(
     }
     if resume and checkpoint is None:
         raise typer.BadParameter("--resume goes on from a checkpoint: give --checkpoint FILE too")
-    if missing and complete:
-        raise typer.BadParameter("--complete leaves out the rows that --missing fits: give one of them")
+    _check_gaps(missing, complete)
     if batch_size is not None and algorithm is Algorithm.batch:
         raise typer.BadParameter("--batch-size is for --algorithm stepwise or incremental: choose one, or leave it out")
     plan = {"algorithm": algorithm.value, "batch_size": batch_size, "resume": resume}
@@ -184,16 +191,18 @@ def predict(
     data: Data,
     out: Annotated[Path, Option("--out", "-o", help="What to write (.npy or .parquet).", show_default=False)],
     proba: Annotated[bool, Option("--proba", help="Write the probability of each component instead.")] = False,
-    columns: Columns = None,
-    complete: Complete = False,
+    columns: FittedColumns = None,
+    complete: Annotated[bool, Option("--complete", help=INCOMPLETE)] = False,
+    missing: Missing = False,
     rows_per_chunk: RowsPerChunk = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the most probable component of every row of DATA, numbered as in `fastem info`."""
+    _check_gaps(missing, complete)
     from fastem import cli_jobs
     from fastem.cli_data import DataFiles
 
-    rows = DataFiles(data, columns, None, rows_per_chunk, complete)
+    rows = DataFiles(data, columns, None, rows_per_chunk, complete, gaps=missing)
     cli_jobs.predict(model, rows, out, proba, quiet)
 
 
@@ -204,16 +213,18 @@ def score(
     data: Data,
     weights: Weights = None,
     weights_column: WeightsColumn = None,
-    columns: Columns = None,
+    columns: FittedColumns = None,
     complete: Complete = False,
+    missing: Missing = False,
     rows_per_chunk: RowsPerChunk = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the log-likelihood of DATA under MODEL, BIC and AIC (of both, lower is better)."""
+    _check_gaps(missing, complete)
     from fastem import cli_jobs
     from fastem.cli_data import DataFiles
 
-    rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights)
+    rows = DataFiles(data, columns, weights_column, rows_per_chunk, complete, weights, gaps=missing)
     cli_jobs.score(model, rows, as_json)
 
 
@@ -221,7 +232,7 @@ def score(
 @plain_errors
 def impute(
     data: Data,
-    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy, .csv or .parquet).", show_default=False)],
+    out: Annotated[Path, Option("--out", "-o", help=FILLED, show_default=False)],
     model: Annotated[Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False)] = None,
     components: Annotated[int | None, Option("--components", "-k", min=1, help="Number.", show_default="1")] = None,
     covariance: Annotated[Covariance | None, Option(help="Shape of the covariances.", show_default="full")] = None,
@@ -229,7 +240,7 @@ def impute(
     save: Annotated[Path | None, Option(help="Where to write what was fitted (.npz).", show_default=False)] = None,
     weights: Weights = None,
     weights_column: WeightsColumn = None,
-    columns: Columns = None,
+    columns: Annotated[str | None, Option(help=COLUMNS + " Others are copied.", show_default="all columns")] = None,
     rows_per_chunk: RowsPerChunk = None,
     dtype: Precision = None,
     seed: Seed = None,

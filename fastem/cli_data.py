@@ -8,6 +8,7 @@ import numpy as np
 
 from fastem.data import SMALL_MAP
 from fastem.sources import Chunks
+from fastem.sources.opening import matches, names_of_file
 from fastem.tables import check_names, column_names, read_table, read_weights
 from fastem.wording import plural
 
@@ -19,7 +20,7 @@ class DataFiles(NamedTuple):
     """Files with rows, and what is chosen of them."""
 
     paths: list[str]
-    columns: str | None = None
+    columns: str | list[str] | None = None
     weights_column: str | None = None
     rows_per_chunk: int | None = None
     complete: bool = False
@@ -51,6 +52,14 @@ class DataFiles(NamedTuple):
             return None if glob.has_magic(self.paths[0]) else path
         return path if path.stat().st_size <= SMALL else None
 
+    def of_the_fit(self, model: Any) -> "DataFiles":
+        """The columns that a model was fitted on, where they are among others and nothing else was chosen."""
+        fitted = list(getattr(model, "feature_names_in_", []))
+        there = None if self.columns or not fitted else names_of_file(matches(self.paths[0])[0])
+        return (
+            self if there is None or there == fitted or not set(fitted) <= set(there) else self._replace(columns=fitted)
+        )
+
     def read(self) -> tuple[Any, np.ndarray | None]:
         """What an estimator takes for these rows, and their weights."""
         weight = None if self.weights is None else read_weights(self.weights)
@@ -69,15 +78,9 @@ class DataFiles(NamedTuple):
         """Names of the columns of the small file, where it has them; a source knows its own."""
         return column_names(self.table) if self.table else None
 
-    @property
-    def headless(self) -> bool:
-        """Whether the rows come from a .csv file without a line of names."""
-        first = next(iter(self.inputs), None)
-        return first is not None and first.suffix.lower() == ".csv" and column_names(first) is None
-
     def _chunks(self) -> Chunks:
         columns: Any = self.columns
-        if columns not in (None, "numeric"):
+        if isinstance(columns, str) and columns != "numeric":
             columns = [_column(column) for column in columns.split(",")]
         return Chunks(
             self.paths if len(self.paths) > 1 else self.paths[0],

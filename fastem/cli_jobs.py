@@ -3,8 +3,10 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,19 +101,24 @@ def _report(model: Any, settings: Mapping[str, Any], files: FitFiles, n_rows: in
 def predict(model_path: Path, data: DataFiles, out: Path, proba: bool, quiet: bool) -> None:
     """Write labels or probabilities chunk by chunk, so that the result need not fit into memory either."""
     check_outputs({out: (".npy", ".parquet", ".pq")}, [model_path, *data.inputs])
-    X, _, model = _read(data, model_path)
+    data, X, _, model = _read(data, model_path)
+    complete = CompleteRows()
+    if data.complete:
+        X = replace(X, rows=complete)
     with FitProgress(quiet) as progress, warnings_as_lines(), errors_in_options(data):
         check_columns(model_path, model, data, X)
         model.callback = progress
-        (model.predict_proba if proba else model.predict)(X, out=out)
+        wanted, column = ("responsibilities", "proba") if proba else ("labels", "label")
+        model._rows(X, wanted, out, column, complete.spread if data.complete else iter)
     if not quiet:
-        n_rows = len(X) if isinstance(X, np.ndarray) else progress.passes.n_rows
-        say(f"{'probabilities' if proba else 'labels'} of {plural(n_rows, 'row')} saved as {out}")
+        n_rows = len(X) if isinstance(X, np.ndarray) else progress.passes.n_rows + complete.left_out
+        left = f", {complete.left_out} of them incomplete," * bool(complete.left_out)
+        say(f"{'probabilities' if proba else 'labels'} of {plural(n_rows, 'row')}{left} saved as {out}")
 
 
 def score(model_path: Path, data: DataFiles, as_json: bool) -> None:
     """Print how well a model explains the rows of a file."""
-    X, sample_weight, model = _read(data, model_path)
+    data, X, sample_weight, model = _read(data, model_path)
     with FitProgress() as progress, warnings_as_lines(), errors_in_options(data):
         check_columns(model_path, model, data, X)
         model.callback = progress
@@ -139,12 +146,46 @@ _LABELS = {
 }
 
 
-def _read(data: DataFiles, path: Path) -> tuple[Any, np.ndarray | None, Any]:
-    """Rows, their weights, and the mixture of a file; empty fields are rows' gaps where the mixture takes them."""
+def _read(data: DataFiles, path: Path) -> tuple[DataFiles, Any, np.ndarray | None, Any]:
+    """The columns of the fit, their rows and weights, and the mixture of a file; gaps stay where it takes them."""
     model = load(path)
-    if hasattr(model, "mixture_"):  # of an imputer
-        model = model.mixture_.set_params(missing="nan")
-    return *data._replace(gaps=getattr(model, "missing", None) == "nan").read(), model
+    imputer = hasattr(model, "mixture_")
+    model = model.mixture_ if imputer else model
+    if imputer or data.gaps:
+        model.set_params(missing="nan")
+    data = data._replace(gaps=getattr(model, "missing", None) == "nan").of_the_fit(model)
+    return data, *data.read(), model
+
+
+class CompleteRows:
+    """Which rows are complete, as they are read, and results of these spread over all rows."""
+
+    def __init__(self) -> None:
+        self.left_out = 0
+        self._masks: deque[np.ndarray] = deque()
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Return the mask (n,) of the complete rows; the reader's thread asks, before the rows are worked on."""
+        self._masks.append(np.isfinite(X).all(axis=1))
+        return self._masks[-1]
+
+    def spread(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The blocks with -1, or NaN, for the rows that were left out."""
+        ready = next(blocks)
+        while True:
+            while self._masks and np.count_nonzero(self._masks[0]) <= len(ready):
+                mask = self._masks.popleft()
+                kept = int(np.count_nonzero(mask))
+                all_rows = np.full(
+                    (len(mask), *ready.shape[1:]), -1 if ready.dtype.kind == "i" else np.nan, ready.dtype
+                )
+                all_rows[mask], ready = ready[:kept], ready[kept:]
+                self.left_out += len(mask) - kept
+                yield all_rows
+            block = next(blocks, None)
+            if block is None and not self._masks:
+                return
+            ready = ready if block is None else np.concatenate([ready, block])
 
 
 def check_outputs(outputs: Mapping[Path, tuple[str, ...]], inputs: list[Path]) -> None:

@@ -34,13 +34,15 @@ _CHOICES = {
     "fastem.Chunks(source, columns=[...])": "--columns",
     "fastem.Chunks(files, columns=[...])": "--columns",
     "fit(..., checkpoint=)": "--checkpoint",
-    "missing='nan'": "fastem fit --missing",
+    "fit what there is of each row: missing='nan'": "take what there is of each row: --missing",
+    "missing='nan'": "--missing",
 }
 # What only a program can do is left out, and the end of a fit that Ctrl-C ended is told in a line of its own.
 _ONLY_IN_PYTHON = re.compile(
     rf"(; |^)the fit did not converge: stop_reason_ is 'interrupted'.*|(, or|;) {re.escape(GO_ON)}"
-    r"|; see diagnostics_|, e\.g\. with sklearn\.[\w.]+"
+    r"|; see diagnostics_|, e\.g\. with (sklearn|fastem)\.[\w.]+"
 )
+LEFT_OUT = "leave such rows out with --complete, take what there is of them with --missing, or fill them in"
 _WORDS = rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b"
 
 
@@ -79,8 +81,8 @@ def errors_in_options(data: "DataFiles", *others: Path | None) -> Iterator[None]
                 "give 0 to rows that should not count"
             ) from error
         raise ValueError(
-            f"{place(data.table, error.row, error.column)}: {error.value:g}, where a finite number was wanted; remove "
-            "such rows or fill them in"
+            f"{place(data.table, error.row, error.column)}: {error.value:g}, where a finite number was wanted; "
+            + ("make such fields empty, or NaN" if data.gaps else LEFT_OUT)
         ) from error
 
 

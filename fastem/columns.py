@@ -24,17 +24,55 @@ class DataTypeError(TypeError, ValueError):
     """Data of a type that holds no numbers, or not densely; scikit-learn's checks want a TypeError."""
 
 
-def check_unmasked(name: str, array: Any) -> None:
-    """`ValueError` where a masked array has entries masked: their values are still there, and would be taken."""
+def unmasked(name: str, array: Any, missing: str | None = None) -> Any:
+    """An array whose masked entries are NaN, or None among texts, where ``missing="nan"``; else they are an error.
+
+    Their values are still there, and would be taken.
+    """
     if not isinstance(array, np.ma.MaskedArray) or not np.ma.is_masked(array):
-        return
+        return array
+    if missing == "nan":
+        return with_gaps(array)
     places = np.argwhere(np.ma.getmaskarray(array))
     at = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), places[0]))
     dropped = "" if array.ndim < 2 else f", or drop their rows ({name}[~{name}.mask.any(axis=1)])"
     raise ValueError(
         f"{name} is a masked array with {len(places)} of its {array.size} values masked, the first in {at}; values "
-        f"without gaps are wanted. Fill them in ({name}.filled(value)){dropped}"
+        f"without gaps are wanted. Fill them in ({name}.filled(value)){dropped}" + (OPTION if missing else "")
     )
+
+
+def with_gaps(array: Any) -> np.ndarray:
+    """The entries of any array, with NaN, or None among texts, in the place of those of a masked one."""
+    if not isinstance(array, np.ma.MaskedArray):
+        return np.asarray(array)
+    if array.dtype.names is not None:
+        raise DataTypeError(
+            "a masked array of records holds entries that are masked and none that stand for them; give its fields as "
+            "columns: numpy.ma.column_stack"
+        )
+    numbers = array.dtype.kind in "biuf"
+    kind = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64 if numbers else object)
+    kept = np.array(array.data, kind)
+    kept[np.ma.getmaskarray(array)] = np.nan if numbers else None
+    return kept
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, NaT or pandas.NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA neither differs from itself nor is the same
+        return True
+
+
+def nan_for_missing(X: Any) -> Any:
+    """An array or frame of objects with NaN for None, NaT and pandas.NA, of which only the first becomes a number."""
+    if hasattr(X, "iloc"):
+        return X.where(X.notna(), np.nan)
+    objects = np.array(X, dtype=object)
+    objects[np.frompyfunc(is_missing, 1, 1)(objects).astype(bool)] = np.nan
+    return objects
 
 
 def check_numeric(X: Any) -> None:
@@ -115,7 +153,7 @@ def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 
     )
 
 
-FINITE = "finite numbers are wanted. Drop these rows ({}) or fill them in first, e.g. with sklearn.impute.SimpleImputer"
+FINITE = "finite numbers are wanted. Drop these rows ({}) or fill them in first, e.g. with fastem.GaussianImputer"
 FINITE_ROWS = "X[np.isfinite(X).all(axis=1)]"
 ONLY_NAN = "finite numbers, or NaN where one is missing, are wanted. Replace it: X[np.isinf(X)] = np.nan"
 

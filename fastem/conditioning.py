@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.columns import check_numeric, check_unmasked
+from fastem.columns import check_numeric, nan_for_missing, unmasked
 from fastem.data import PIECE
 from fastem.engine.model import MixtureParams
 from fastem.families.gaussian_conditional import Completion, conditional, marginal
@@ -94,7 +94,8 @@ class Conditioning:
         ----------
         X : array-like (n, g), (n, d)
             Rows of the columns `given` in their order, or of all columns of the fit; a frame may have any columns, and
-            those of the names `given` are taken.
+            those of the names `given` are taken. With ``missing="nan"`` NaN is not known: what is expected is given the
+            others of its row.
         given, targets : sequence of int or str, optional
             Columns by number or name. One of the two may be left out: it is then all other columns.
         return_var, return_cov : bool
@@ -107,7 +108,8 @@ class Conditioning:
         Raises
         ------
         ValueError
-            If columns are unknown, named twice, or both given and targets; or X has others, or NaN or infinity.
+            If columns are unknown, named twice, or both given and targets; or X has others, or infinity, or NaN
+            without ``missing="nan"``.
 
         References
         ----------
@@ -143,9 +145,12 @@ class Conditioning:
         for first in range(0, n, step):
             piece = rows[first : first + step]
             for part in completion.parts(np.hstack([piece, np.full((len(piece), t), np.nan)])):
-                expected[first + part.rows] = part.expected()
-                if return_var or return_cov:
-                    variances[first + part.rows] = part.covariance() if return_cov else part.variance()
+                rows_of_part = first + part.rows  # whose last missing entries are the targets
+                expected[rows_of_part] = part.expected()[:, -t:]
+                if return_cov:
+                    variances[rows_of_part] = part.covariance()[:, -t:, -t:]
+                elif return_var:
+                    variances[rows_of_part] = part.variance()[:, -t:]
         return (expected, variances) if return_var or return_cov else expected
 
     def _of_columns(self: Any, weights: np.ndarray, components: Any, columns: np.ndarray) -> Any:
@@ -210,8 +215,8 @@ def _rows_of(estimator: Any, X: Any, columns: np.ndarray) -> np.ndarray:
             raise ValueError(f"X has no column {absent[0]!r}; a frame with the columns that are given is wanted")
         X = X[[names[j] for j in columns]]
     check_numeric(X)
-    check_unmasked("X", X)
-    rows = np.asarray(X)
+    rows = np.asarray(unmasked("X", X, estimator.missing))
+    rows = nan_for_missing(rows) if rows.dtype == object else rows
     rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
     d = estimator.n_features_in_
     if rows.ndim != 2 or rows.shape[1] not in (len(columns), d):
@@ -220,5 +225,5 @@ def _rows_of(estimator: Any, X: Any, columns: np.ndarray) -> np.ndarray:
             f"(n, {d}), all columns of the fit"
         )
     rows = rows if rows.shape[1] == len(columns) else rows[:, columns]
-    check_finite(rows, None if names is None else names[columns])
+    check_finite(rows, None if names is None else names[columns], estimator.missing)
     return rows

@@ -112,6 +112,14 @@ class GroupedColumns:
             check_columns(mixture, of_group, True)
             vars(mixture).pop("categories_", None)
 
+    def _covarying(self, d: int) -> np.ndarray | None:
+        """Pairs within the groups."""
+        pairs = np.zeros((d, d), bool)
+        for _, mixture, where in self._cut:
+            within = mixture._covarying(where.stop - where.start) if hasattr(mixture, "_covarying") else None
+            pairs[where, where] = False if within is None else within
+        return pairs if pairs.any() else None
+
     @property
     def _has_holes(self) -> bool:
         """Whether entries of any group may be missing."""

@@ -263,15 +263,15 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         completion, streams = self._completion(), generator(self, random_state).spawn(2)
         return lambda X: completion.drawn(X, *streams)
 
-    def _written(self, X: Any, complete: Callable, out: Any, indicator=False, names: Any = None, header=True) -> Any:
+    def _written(self, X: Any, complete: Callable, out: Any, indicator=False) -> Any:
         """The rows of X, completed, as an array, or written to `out` chunk by chunk."""
         with self._opened(X) as data:
             blocks = (self._block(piece.X, complete, indicator) for piece in data.pieces())
             if out is None:
                 return np.concatenate(list(blocks))
             check_another_file(X, out)
-            names = self.get_feature_names_out(names)[: None if indicator else data.n_features]
-            with open_output(out, data.n_rows, len(names), data.dtype, list(names), header=header) as output:
+            names = self.get_feature_names_out()[: None if indicator else data.n_features]
+            with open_output(out, data.n_rows, len(names), data.dtype, list(names)) as output:
                 for block in blocks:
                     output.write(block)
         return out

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import unmasked
 from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.model import MixtureParams
 from fastem.starts import Start, scale_of
@@ -36,7 +37,7 @@ def check_labels(labels: Any, n: int, k: int) -> np.ndarray:
             f"labels is {os.fspath(labels)!r}; an array ({n},) of whole numbers is wanted. Read the file first, e.g. "
             "with numpy.load, or take the column of a frame"
         )
-    given = np.asarray(labels)
+    given = np.asarray(unmasked("labels", labels))
     if given.shape != (n,) or given.dtype.kind not in "iuf":
         raise ValueError(
             f"labels has shape {given.shape} and dtype {given.dtype}; ({n},) whole numbers are wanted: the component "

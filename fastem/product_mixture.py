@@ -28,7 +28,7 @@ COMPLETE = {"multinomial": "whose rows have no known number of trials where an e
 """Families whose entries may not be missing, and why."""
 
 
-class ProductMixture(MissingEntries, GroupedColumns, FamilyMixture):
+class ProductMixture(GroupedColumns, MissingEntries, FamilyMixture):
     """Mixture over a table whose columns are of several types: numbers, counts, categories, amounts.
 
     Given the component, the groups of columns of the `product` are independent, each with its own family. Columns that

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.columns import RowError, check_unmasked
+from fastem.columns import RowError, unmasked
 from fastem.data import Check, Data, check_columns, in_memory
 from fastem.domains import check_values
 from fastem.engine.chunks import chunk
@@ -58,8 +58,7 @@ def check_response(y: Any, n: int, dtype: np.dtype) -> np.ndarray:
             f"y is {y!r}; one number for each row of X is wanted. Give an array (n,): fit(X, y). Of a source that is "
             "read in chunks y names a column"
         )
-    check_unmasked("y", y)
-    given = np.asarray(y)
+    given = np.asarray(unmasked("y", y))
     if given.dtype.kind not in "biuf":
         raise ValueError(f"y has dtype {given.dtype}; real numbers are wanted. Convert it to float")
     if given.shape not in ((n,), (n, 1)):

@@ -1,5 +1,6 @@
 """What a fitted mixture does with rows: labels, densities, criteria, samples, and a file to keep it in."""
 
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -60,8 +61,8 @@ class FittedMixture:
         options = options or {"on_rows": getattr(getattr(self, "callback", None), "on_rows", None)}
         return opened(self, X, sample_weight, reset=reset, **options)
 
-    def _rows(self, X: Any, wanted: str, out: Any, column: str) -> Any:
-        """What is `wanted` of each row, as an array, or written to `out` chunk by chunk."""
+    def _rows(self, X: Any, wanted: str, out: Any, column: str, spread: Callable[[Iterator], Iterator] = iter) -> Any:
+        """What is `wanted` of each row, as an array, or written to `out` chunk by chunk, as `spread` gives it."""
         check_is_fitted(self)
         model, params = Mixture(self._known_family(), self.n_jobs), self._get_params_()
         with self._opened(X) as data:
@@ -74,7 +75,7 @@ class FittedMixture:
             width = len(params.weights) if wanted == "responsibilities" else None
             dtype = np.int64 if wanted == "labels" else data.dtype
             with open_output(out, data.n_rows, width, dtype, column) as output:
-                for block in blocks:
+                for block in spread(blocks):
                     output.write(block)
         return out
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -226,6 +227,14 @@ def _rows(file: TextIO, delimiter: str, header_lines: int) -> Iterator[tuple[int
     return ((reader.line_num, fields) for fields in reader if reader.line_num > header_lines and fields)
 
 
+@contextmanager
+def text_rows(path: str | os.PathLike) -> Iterator[Iterator[list[str]]]:
+    """The rows of a ``.csv`` file as they stand there."""
+    delimiter, header_lines = _look_at_the_top(path)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        yield (fields for _, fields in _rows(file, delimiter, header_lines))
+
+
 def raise_at_first_bad_field(
     path: str | os.PathLike,
     delimiter: str,
@@ -252,7 +261,11 @@ def raise_at_first_bad_field(
                 what = repr(field) if field.strip() else "empty"
                 raise ValueError(
                     f"{where}, {_column(column, len(fields), names)}: {what}, where a finite number was wanted; "
-                    + ("remove this second line of column names" if names == _stripped(fields) else _advice(field))
+                    + (
+                        "remove this second line of column names"
+                        if names == _stripped(fields)
+                        else _advice(field, gaps)
+                    )
                 )
             if width not in (None, len(fields)):
                 raise ValueError(f"{where} has {plural(len(fields), 'column')}, where the lines before have {width}")
@@ -265,11 +278,13 @@ def _passes(field: str, missing: Collection[str] | None) -> bool:
     return missing is not None and field.strip() in missing
 
 
-def _advice(field: str) -> str:
+def _advice(field: str, gaps: bool) -> str:
     if re.fullmatch(r"\s*[+-]?\d+,\d*\s*", field):
         return "write decimals with a point"
     if len(field.split()) > 1 and all(map(_is_number, field.split())):
         return "separate columns by commas, semicolons or tabs"
     if _is_number(field) or field.strip().lower() in _MISSING:
-        return "remove such rows, fill them in, or take them for missing: fastem fit --missing"
+        if gaps:
+            return "make such fields empty, which stands for a number that is missing"
+        return "leave such rows out with --complete, take what there is of them with --missing, or fill them in"
     return "remove the column, or the row, or write a number"

@@ -11,7 +11,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from fastem.columns import FINITE_ROWS, DataTypeError, RowError, check_finite, check_numeric, check_unmasked
+from fastem.columns import (
+    FINITE_ROWS,
+    DataTypeError,
+    RowError,
+    check_finite,
+    check_numeric,
+    nan_for_missing,
+    unmasked,
+)
 from fastem.engine.chunks import Chunk
 from fastem.wording import listed, plural
 
@@ -24,7 +32,8 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     NaN may be among them if the estimator says ``missing='nan'``.
     """
     check_numeric(X)
-    check_unmasked("X", X)
+    missing = missing_of(estimator)
+    X = unmasked("X", X, missing)
     try:
         array = validate_data(
             estimator,
@@ -38,8 +47,11 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     except (ValueError, OverflowError) as error:
         raise ValueError(_helpful(str(error), X)) from error
     except TypeError as error:
+        if "NAType" in str(error):  # pandas.NA among objects
+            return check_data(estimator, nan_for_missing(X), reset=reset)
         raise DataTypeError(_helpful(str(error), X)) from error
-    check_finite(array, getattr(estimator, "feature_names_in_", None), missing_of(estimator), _finite_rows_of(X))
+    names = getattr(estimator, "feature_names_in_", None)
+    check_finite(array, names, missing, _finite_rows_of(X))
     return array
 
 
@@ -156,8 +168,7 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     """Weights (n,) in float64, finite, at least 0 and not all 0; None stays None."""
     if sample_weight is None:
         return None
-    check_unmasked("sample_weight", sample_weight)
-    given = np.asarray(sample_weight)
+    given = np.asarray(unmasked("sample_weight", sample_weight))
     if np.iscomplexobj(given) or given.dtype == object:
         raise ValueError(f"sample_weight has dtype {given.dtype}; real numbers are wanted. Convert it to float")
     try:

@@ -174,7 +174,9 @@ def test_predict_refuses_before_it_writes(run, here):
     before = sorted(os.listdir())
     predict = ["predict", "model.npz"]
     assert_one_error(run(*predict, "three.npy", "-o", "new.npy"), "three.npy has 3 columns", "fitted on 2")
-    assert_one_error(run(*predict, "nan.npy", "-o", "new.npy"), "nan.npy: row 2345, column 1 (counted from 0): nan")
+    assert_one_error(
+        run(*predict, "nan.npy", "-o", "new.npy"), "row 2345, column 1 (counted from 0): nan", "--complete"
+    )
     assert_one_error(run(*predict, "x.npy", "-o", "x.npy"), "x.npy: it is also a file to read")
     assert_one_error(run(*predict, "x.npy", "-o", "../" + here.name + "/x.npy"), "also a file to read")
     assert_one_error(run(*predict, "x.npy", "-o", "model.npz"), "must end in .npy")
@@ -185,16 +187,27 @@ def test_predict_refuses_before_it_writes(run, here):
     assert sorted(os.listdir()) == before
 
 
-def test_columns_in_another_order_are_refused(run, here, tmp_path):
-    model = fastem.load("model.npz")
-    model.feature_names_in_ = np.array(["length", "width"], dtype=object)
-    model.save(tmp_path / "named.npz")
-    swapped = tmp_path / "swapped.csv"
-    swapped.write_text("width,length\n1,2\n3,4\n")
-    wrong = run("predict", tmp_path / "named.npz", swapped, "--out", tmp_path / "labels.npy")
-    assert_one_error(wrong, "column 1 of", "swapped.csv is 'width'", "named.npz was fitted on 'length'", "order")
-    code, _, err = run("predict", tmp_path / "named.npz", "x.csv", "--out", tmp_path / "labels.npy")
-    assert (code, err) == (0, "")
+def test_columns_are_found_by_the_names_of_the_fit(run, here, tmp_path):
+    model, named, X = fastem.load("model.npz"), fastem.load("model.npz"), np.load("x.npy")[:50]
+    named.feature_names_in_ = np.array(["length", "width"], dtype=object)
+    named.save(tmp_path / "named.npz")
+    np.savetxt(
+        tmp_path / "more.csv", np.c_[X[:, 1], np.ones(50), X[:, 0]], delimiter=",", header="width,n,length", comments=""
+    )
+    for file in ("x.csv", "x.npy", tmp_path / "more.csv"):
+        code, _, err = run("predict", tmp_path / "named.npz", file, "--out", tmp_path / "labels.npy")
+        assert (code, err) == (0, "")
+        assert (np.load(tmp_path / "labels.npy")[:50] == model.predict(X)).all()
+    by_names = json.loads(
+        run("score", tmp_path / "named.npz", tmp_path / "more.csv", "--weights-column", "n", "--json")[1]
+    )
+    assert by_names["mean_log_likelihood"] == pytest.approx(model.score(X))
+    chosen = "--columns", "width,length"
+    wrong = run("predict", tmp_path / "named.npz", tmp_path / "more.csv", *chosen, "--out", tmp_path / "labels.npy")
+    assert_one_error(wrong, "has columns width, length, and the model was fitted on length, width")
+    (tmp_path / "other.csv").write_text("length,depth\n1,2\n3,4\n")
+    wrong = run("predict", tmp_path / "named.npz", tmp_path / "other.csv", "--out", tmp_path / "labels.npy")
+    assert_one_error(wrong, "column 2 of", "other.csv is 'depth'", "named.npz was fitted on 'width'", "order")
 
 
 def test_score(run):

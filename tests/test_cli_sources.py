@@ -117,6 +117,37 @@ def test_complete_rows_only(run, tmp_path):  # noqa: F811
     ]
 
 
+@pytest.mark.parametrize("size", [64, 700, 3000])
+def test_results_of_incomplete_rows_stay_in_line(size, run, tmp_path):  # noqa: F811
+    X, model = np.load("x.npy"), fastem.load("model.npz")
+    bad = np.r_[0, 1, 5, 700:1500, 2999]
+    X[bad, 1] = np.nan
+    np.save(tmp_path / "holes.npy", X)
+    predict = "predict", "model.npz", tmp_path / "holes.npy", "--complete", "--rows-per-chunk", size, "--out"
+    code, said, err = run(*predict, tmp_path / "labels.npy")
+    assert code == 0 and "labels of 3000 rows, 804 of them incomplete, saved" in said
+    whole, found = np.delete(np.arange(3000), bad), np.load(tmp_path / "labels.npy")
+    assert (found[bad] == -1).all() and (found[whole] == model.predict(X[whole])).all()
+    assert run(*predict, tmp_path / "proba.parquet", "--proba", "--quiet") == (0, "", "")
+    found = np.column_stack(pa.parquet.read_table(tmp_path / "proba.parquet").columns)
+    assert np.isnan(found[bad]).all() and np.allclose(found[whole], model.predict_proba(X[whole]), rtol=1e-12)
+
+
+def test_incomplete_rows_by_what_there_is_of_them(run, tmp_path):  # noqa: F811
+    X, model = np.load("x.npy"), fastem.load("model.npz").set_params(missing="nan")
+    X[::3, 1] = np.nan
+    np.save(tmp_path / "holes.npy", X)
+    for options in ((), ("--rows-per-chunk", 700)):
+        wrong = run("score", "model.npz", tmp_path / "holes.npy", *options)
+        assert_one_error(wrong, "row 0", "--complete", "take what there is of", "--missing")
+        score = json.loads(run("score", "model.npz", tmp_path / "holes.npy", "--missing", "--json", *options)[1])
+        assert score["rows"] == 3000 and score["mean_log_likelihood"] == pytest.approx(model.score(X))
+    code, _, err = run("predict", "model.npz", tmp_path / "holes.npy", "--missing", "-o", tmp_path / "labels.npy")
+    assert (code, err) == (0, "") and (np.load(tmp_path / "labels.npy") == model.predict(X)).all()
+    code, _, err = run("score", "model.npz", tmp_path / "holes.npy", "--missing", "--complete")
+    assert code == 2 and "the rows that --missing takes" in " ".join(err.split())
+
+
 def test_checkpoint_and_resume(run, tmp_path):  # noqa: F811
     fit = [*FIT, "x.npy", "--out", tmp_path / "m.npz", "--checkpoint", tmp_path / "run.npz"]
     assert run(*fit, "--max-iter", 2)[0] == 0
@@ -141,7 +172,7 @@ def test_algorithms(run, tmp_path):  # noqa: F811
     code, _, err = run(*FIT, "x.npy", "-o", tmp_path / "m.npz", "--batch-size", 5)
     assert code == 2 and "--batch-size is for --algorithm stepwise or incremental" in " ".join(err.split())
     code, _, err = run(*FIT, "x.npy", "-o", tmp_path / "m.npz", "--missing", "--complete")
-    assert code == 2 and "--complete leaves out the rows that --missing" in " ".join(err.split())
+    assert code == 2 and "--complete leaves out the rows that --missing takes" in " ".join(err.split())
 
 
 def test_wrong_sources(run, tmp_path):  # noqa: F811
@@ -229,7 +260,7 @@ def test_entries_that_are_missing(here, run, tmp_path):  # noqa: F811
     (tmp_path / "gaps.csv").write_text("length,width\n" + "\n".join(rows) + "\n")
     model, gaps = tmp_path / "model.npz", tmp_path / "gaps.csv"
     options = "-k", 2, "--seed", 0, "--out", model
-    assert_one_error(run("fit", gaps, *options), "fastem fit --missing")
+    assert_one_error(run("fit", gaps, *options), "take what there is of them with --missing")
     assert run("fit", gaps, *options, "--missing", "--quiet")[0] == 0
     assert fastem.load(model).means_ == pytest.approx(
         fastem.GaussianMixture(2, random_state=0, missing="nan").fit(X).means_

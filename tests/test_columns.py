@@ -12,6 +12,7 @@ import pytest
 from cases import fit
 
 import fastem
+from fastem.categories import encoded
 
 X = np.random.default_rng(11).standard_normal((40, 2))
 
@@ -24,6 +25,64 @@ def test_a_masked_array_without_masked_values_is_an_array() -> None:
     plain = fit(mixture(), X)
     masked = fit(mixture(), np.ma.array(X, mask=False), sample_weight=np.ma.array(np.ones(40)))
     np.testing.assert_array_equal(masked.means_, plain.means_)
+
+
+def gaps(dtype: Any = np.float64) -> tuple[Any, np.ndarray]:
+    """A masked array of whole numbers, and what it holds where NaN stands for what is masked."""
+    numbers = np.arange(12).reshape(4, 3).astype(dtype)
+    mask = np.zeros(numbers.shape, bool)
+    mask[1, 2] = mask[3, 0] = True
+    return np.ma.array(numbers, mask=mask), np.where(mask, np.nan, numbers)
+
+
+def read(X: Any, missing: str) -> np.ndarray:
+    """The rows that a fit would see."""
+    model = fastem.GaussianMixture(missing=missing)
+    with model._opened(X, reset=True) as data:
+        return np.concatenate([piece.X for piece in data.pieces()])
+
+
+KINDS = {
+    "array": lambda masked: masked,
+    "slices": lambda masked: fastem.Chunks(masked, rows_per_chunk=2),
+    "chunks": lambda masked: fastem.Chunks(lambda: iter([masked[:1], masked[1:]])),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
+@pytest.mark.parametrize("kind", KINDS)
+def test_masked_entries_are_missing_ones_or_errors(kind: str, dtype: Any) -> None:
+    masked, wanted = gaps(dtype)
+    found = read(KINDS[kind](masked), "nan")
+    np.testing.assert_array_equal(found, wanted)
+    assert found.dtype == (np.float32 if dtype is np.float32 else np.float64)
+    with pytest.raises(ValueError, match=r"(row 1, column 2|row 1 of .* column 2).*missing='nan'"):
+        read(KINDS[kind](masked), "error")
+
+
+def test_what_else_is_masked() -> None:
+    chunk = X, np.ma.array(np.ones(40), mask=[False, True] * 20)
+    with pytest.raises(ValueError, match="the weight is NaN in row 1"):
+        read(lambda: iter([chunk]), "error")
+    with pytest.raises(ValueError, match="sample_weight is a masked array"):
+        mixture().fit(fastem.Chunks(X), sample_weight=chunk[1])
+    with pytest.raises(ValueError, match="labels is a masked array"):
+        mixture().fit(X, labels=np.ma.array(np.zeros(40, int), mask=chunk[1].mask))
+    texts = np.ma.array([["a", "u"], ["b", "v"]] * 5, mask=[[0, 0], [1, 0]] * 5)
+    assert encoded(texts, None, missing="nan")[1] == [["a"], ["u", "v"]]
+    records = np.ma.array([(1.0, 2)], dtype=[("x", float), ("y", int)], mask=[(True, False)])
+    with pytest.raises(ValueError, match="masked array of records"):
+        read(records, "nan")
+
+
+@pytest.mark.parametrize("guise", [np.array, np.ndarray.tolist, lambda X: pd.DataFrame(X, columns=["a", "b", "c"])])
+def test_pandas_na_among_objects_is_missing(guise: Any) -> None:
+    _, wanted = gaps()
+    objects = wanted.astype(object)
+    objects[1, 2], objects[3, 0] = pd.NA, None
+    np.testing.assert_array_equal(read(guise(objects), "nan"), wanted)
+    with pytest.raises(ValueError, match="NaN in rows 1, 3"):
+        read(guise(objects), "error")
 
 
 FRAME = pd.DataFrame(X, columns=["a", "b"])

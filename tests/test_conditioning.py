@@ -89,6 +89,28 @@ def test_predicted_columns(covariance_type: str, dtype: Any, monkeypatch: pytest
         np.testing.assert_allclose(variances[i, ::-1], np.diag(covariance), rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_columns_that_are_given_may_have_gaps(covariance_type: str) -> None:
+    truth = parameters(covariance_type)
+    model, rng = fitted(truth, covariance_type).set_params(missing="nan"), np.random.default_rng(5)
+    X = np.where(rng.random((30, 4)) < 0.4, np.nan, 2 * rng.standard_normal((30, 4)))
+    X[0] = np.nan
+    given = {"given": ["c", "b"], "targets": ["d", "a"]}
+    found, covariances = model.predict_columns(X, **given, return_cov=True)
+    _, variances = model.predict_columns(np.ma.masked_invalid(X), **given, return_var=True)
+    X[:, [0, 3]] = np.nan
+    for i, row in enumerate(X):
+        mean, covariance = moments(*given_row(truth, covariance_type, row))
+        at = np.searchsorted(np.flatnonzero(np.isnan(row)), [3, 0])
+        np.testing.assert_allclose(found[i], mean[at], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(covariances[i], covariance[np.ix_(at, at)], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(variances[i], np.diag(covariance)[at], rtol=1e-9, atol=1e-9)
+    objects = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd")).convert_dtypes()  # with pandas.NA
+    np.testing.assert_array_equal(model.predict_columns(objects, **given), found)
+    with pytest.raises(ValueError, match="NaN in rows 0.*GaussianImputer; or .*missing='nan'"):
+        model.set_params(missing="error").predict_columns(X, **given)
+
+
 def test_which_columns_rows_may_have() -> None:
     pandas = pytest.importorskip("pandas")
     model, X = fitted(parameters("full"), "full"), np.random.default_rng(3).standard_normal((7, 4))

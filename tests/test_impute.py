@@ -324,6 +324,75 @@ def test_the_command_line(tmp_path: Path, monkeypatch: Any, capfd: Any) -> None:
     assert code == 2 and "--model fits none" in err
 
 
+def whole_table(n: int = 300) -> tuple[Any, np.ndarray]:
+    """Four columns with gaps, of which two hold whole numbers, among others that are no business of an imputer."""
+    arrow = pytest.importorskip("pyarrow")
+    X = gappy(n)
+    X[:, 1] = np.round(X[:, 1])
+    X[:, 2], X[:, 3] = np.arange(n) % 5, np.round(8 * X[:, 3]) / 8  # of which a float32 holds every digit
+    columns = {
+        "id": arrow.array(2**53 + 1 + 2 * np.arange(n)),
+        "a": arrow.array(X[:, 0], from_pandas=True),
+        "b": arrow.array(X[:, 1], from_pandas=True).cast(arrow.int32()),
+        "name": arrow.array(["a, b", None, 'c "d"'] * (n // 3)),
+        "c": arrow.array(X[:, 2].astype(np.int16)),
+        "d": arrow.array(X[:, 3].astype(np.float32), from_pandas=True),
+        "w": arrow.array(np.arange(1, n + 1)),
+    }
+    return arrow.table(columns), X
+
+
+def copied(tmp_path: Path, source: str, target: str, *options: Any) -> None:
+    """Run ``fastem impute`` on four columns of a table."""
+    of().save(tmp_path / "model.npz")
+    given = "--columns", "a,b,c,d", "--model", tmp_path / "model.npz", "--quiet", "--rows-per-chunk", 70, *options
+    with pytest.raises(SystemExit) as stopped:
+        app(["impute", str(tmp_path / source), "-o", str(tmp_path / target), *map(str, given)], prog_name="fastem")
+    assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_that_take_no_part_are_copied_as_they_are(ending: str, tmp_path: Path, monkeypatch: Any) -> None:
+    parquet, text = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow.csv")
+    monkeypatch.setattr("fastem.filled_tables.LINES", 32)
+    table, X = whole_table()
+    parquet.write_table(table, tmp_path / "x.parquet", row_group_size=90)
+    text.write_csv(table, tmp_path / "x.csv")
+    wanted = of().transform(X)
+    copied(tmp_path, f"x.{ending}", "y.parquet", "--weights-column", "w")
+    found = parquet.read_table(tmp_path / "y.parquet")
+    assert found.column_names == table.column_names
+    for name in ("id", "name", "w"):
+        assert found[name].to_pylist() == table[name].to_pylist()
+    floats = "double" if ending == "csv" else "float"  # a text does not say how wide it was
+    ints = "int64" if ending == "csv" else "int16"
+    assert [str(found[name].type) for name in "abcd"] == ["double", "double", ints, floats]
+    np.testing.assert_allclose(np.column_stack([found[name] for name in "abcd"]), wanted, rtol=1e-6)
+    copied(tmp_path, f"x.{ending}", "y.csv")
+    lines = [(tmp_path / name).read_text().replace('"', "").splitlines() for name in ("x.csv", "y.csv")]
+    assert len(lines[0]) == len(lines[1])
+    read = text.read_csv(tmp_path / "y.csv")
+    assert read["id"].to_pylist() == table["id"].to_pylist() and read["w"].to_pylist() == table["w"].to_pylist()
+    assert [name or None for name in read["name"].to_pylist()] == table["name"].to_pylist()
+    assert str(read["c"].type) == "int64"
+    np.testing.assert_allclose(np.column_stack([read[name] for name in "abcd"]), wanted, rtol=1e-6)
+
+
+def test_other_columns_of_arrays_and_tables_that_differ(tmp_path: Path, capfd: Any) -> None:
+    X = gappy(300)
+    np.save(tmp_path / "x.npy", np.column_stack([X, np.arange(300)]))
+    copied(tmp_path, "x.npy", "y.csv", "--columns", "0,1,2,3")
+    found = np.loadtxt(tmp_path / "y.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(found, np.column_stack([of().transform(X), np.arange(300)]))
+    copied(tmp_path, "x.npy", "y.npy", "--columns", "0,1,2,3")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), found[:, :4])
+    for name, last in (("p.csv", "w"), ("q.csv", "v")):
+        (tmp_path / name).write_text(f"a,b,c,d,{last}\n1,2,,4,5\n")
+    with pytest.raises(AssertionError):
+        copied(tmp_path, "[pq].csv", "z.csv")
+    assert "q.csv has a, b, c, d, v, where" in capfd.readouterr().err and not (tmp_path / "z.csv").exists()
+
+
 # The lecture's example: X ~ N(mu, sigma^2), thirty values observed and ten missing.
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import cases
 import numpy as np
+import pandas
 import pytest
 import reference
 from cases import COVARIANCE_TYPES, WITH_HOLES, fit, fitted, punched, starting_from
@@ -17,9 +19,11 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 import fastem
+from fastem.engine.chunks import chunk
 from fastem.families.gaussian import GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
 from fastem.kernels import holes, mixture
+from fastem.together import Together
 
 KINDS = pytest.mark.parametrize("kind", COVARIANCE_TYPES)
 NORM = json.loads((DATA / "norm.json").read_text(encoding="utf-8"))
@@ -282,6 +286,52 @@ def test_online_algorithms_files_and_checkpoints(tmp_path: Any) -> None:
     cases.quietly(missing(2, max_iter=9, **options).fit, X, checkpoint=path)
     again = cases.quietly(missing(2, max_iter=14, **options).fit, X, checkpoint=path, resume=True)
     assert (again.means_ == whole.means_).all() and (again.covariances_ == whole.covariances_).all()
+
+
+def apart(n: int = 600) -> np.ndarray:
+    """Four columns: the first and the last are never there together but in a row of weight 0."""
+    X = np.random.default_rng(3).standard_normal((n, 4))
+    X[: n // 2, 0] = X[n // 2 : -1, 3] = np.nan
+    return X
+
+
+def test_columns_that_no_row_has_both_of() -> None:
+    X, weight = apart(), np.r_[np.ones(599), 0.0]
+    parts = [chunk(X[:250], weight[:250]), chunk(X[250:], weight[250:])]
+    together = Together(parts, np.ones((4, 4), bool))
+    assert list(together) == parts
+    assert "both of the columns 0 and 3: beyond" in together.words(None)
+    assert "both of the columns 'a' and 'd': beyond" in together.words("abcd")
+    blocks = np.kron(np.eye(2), np.ones((2, 2))).astype(bool)  # two groups of columns
+    for others in (Together(parts, blocks), Together([chunk(X, None)], np.ones((4, 4), bool))):
+        assert list(others) and others.words(None) == ""
+    X[:, 2] = np.nan  # which is an error by itself
+    X[-1, 3] = np.nan
+    X[300:, 1] = np.nan
+    together = Together([chunk(X, None)], np.ones((4, 4), bool))
+    assert list(together) and "0 and 1, 0 and 3: beyond" in together.words(None)
+
+
+def test_a_fit_warns_of_columns_that_no_row_has_both_of() -> None:
+    X, weight = apart(), np.r_[np.ones(599), 0.0]
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    source = fastem.Chunks(frame, rows_per_chunk=100)
+    once = {"max_iter": 1, "tol": 1e6, "init_params": "random_from_data"}
+    for rows in (frame, source):
+        with pytest.warns(UserWarning, match="both of the columns 'a' and 'd'"):
+            missing(1, **once).fit(rows, sample_weight=weight)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "no row has both")
+        missing(1, covariance_type="diag", **once).fit(frame, sample_weight=weight)
+        missing(1, **once).fit(frame)
+    families = {("a", "b"): "gaussian", ("c", "d"): "gaussian"}
+    for product, expected in ((families, None), ({("a", "d"): "gaussian", "b": "gaussian"}, "'a' and 'd'")):
+        model = fastem.ProductMixture(product, missing="nan")
+        with model._opened(frame, weight, reset=True) as data:
+            pairs = model._covarying(data.n_features)
+            together = Together(data.chunks, pairs)
+            assert list(together) and (expected or "") in together.words(model.feature_names_in_)
+            assert (together.words(None) == "") == (expected is None)
 
 
 def test_bad_input_is_told() -> None:

@@ -291,7 +291,7 @@ def test_wrong_files(name, error, message, tmp_path, X):
 
 @pytest.mark.parametrize("rows", [None, "finite"])
 def test_a_wrong_field_in_a_later_block_of_a_csv_is_told_by_line(rows, tmp_path, X, monkeypatch):
-    monkeypatch.setattr("fastem.sources.arrow.CSV_BYTES", 2000)
+    monkeypatch.setattr("fastem.sources.csv_files.CSV_BYTES", 2000)
     lines = csv(tmp_path / "x.csv", X).read_text().splitlines()
     lines[150], lines[201] = "1,NA,2", "1,2,three"
     (tmp_path / "x.csv").write_text("\n".join(lines))

@@ -238,11 +238,12 @@ def _check_finite(X: np.ndarray, row: int, packing: Packing) -> None:
     i, j = np.argwhere(~finite)[0]
     what = "NaN" if np.isnan(X[i, j]) else "infinity"
     column = repr(packing.feature_names[j]) if packing.feature_names else j
-    option = packing.missing is not None and what == "NaN"
+    drop = "finite numbers are wanted. Drop incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in"
+    option = f" first{OPTION}" if packing.missing is not None and what == "NaN" else " first"
+    advice = "finite numbers, or NaN where one is missing, are wanted. Replace it by NaN" if gaps else drop + option
     raise ReadError(
         f"{what} in {packing.name_of_row(row + int(i))}, column {column} "
-        f"(chunk {(row + i) // packing.rows_per_chunk}); finite numbers{', or NaN,' if gaps else ''} are wanted. Drop "
-        "incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in first" + (OPTION if option else "")
+        f"(chunk {(row + i) // packing.rows_per_chunk}); {advice}"
     )
 
 

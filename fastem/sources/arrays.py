@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastem.columns import with_gaps
 from fastem.engine.reader import Filling
 from fastem.sources.columns import Choice, pick, schema_of, split
 from fastem.sources.source import Blocks, Source, file_signature
@@ -53,13 +54,13 @@ def sliced_source(
 ) -> Source:
     """Rows of what `opened` gives; it is opened for every pass, and closed after it."""
     with opened() as array:
-        shape, dtype, step = tuple(array.shape), np.asarray(array[:1]).dtype, _rows_of_a_slice(array)
+        shape, dtype, step = tuple(array.shape), with_gaps(array[:1]).dtype, _rows_of_a_slice(array)
     picked = pick(schema_of(shape, dtype, name), choice, name, records=dtype.names is not None)
 
     def blocks() -> Blocks:
         with opened() as array:
             for first in range(0, shape[0], step):
-                rows = np.asarray(array[first : first + step])
+                rows = with_gaps(array[first : first + step])
                 wanted = (min(step, shape[0] - first), *shape[1:])
                 if rows.shape != wanted or rows.dtype != dtype:
                     raise ValueError(

@@ -1,6 +1,5 @@
-"""Tables read by Apache Arrow: Parquet, Feather and Arrow IPC files, CSV, open datasets and tables in memory."""
+"""Tables read by Apache Arrow: Parquet, Feather and Arrow IPC files, open datasets and tables in memory."""
 
-import csv
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +10,12 @@ import numpy as np
 from fastem.sources.columns import Choice, Column, Picked, assemble, pick
 from fastem.sources.source import Block, Blocks, Source, file_signature
 from fastem.sources.stores import needed
-from fastem.tables import _look_at_the_top, raise_at_first_bad_field
 
 BATCH_BYTES = 2 << 20
 """Size of a batch of rows asked of a dataset."""
 
 PAGE_BYTES = 1 << 18
 """Size of a read from a column of a Parquet file: else all that a row group has of each column is in memory."""
-
-CSV_BYTES = 1 << 20
-"""Size of the text of a batch."""
 
 
 def dataset_source(
@@ -57,7 +52,7 @@ def dataset_source(
     picked = pick(schema_of_table(dataset), choice, name)
     names = [fields[i].name for i in wanted(picked)]
     batch_size = max(1024, BATCH_BYTES // (8 * len(names)))
-    scan = batches or functools.partial(dataset.to_batches, filter=expression, **_frugal(dataset, name))
+    scan = batches or functools.partial(dataset.to_batches, filter=expression, **frugal(dataset, name))
 
     def blocks() -> Blocks:
         X = np.empty((batch_size, len(picked.columns)), picked.dtype)
@@ -79,7 +74,7 @@ def dataset_source(
     )
 
 
-def _frugal(dataset: Any, name: str) -> dict[str, Any]:
+def frugal(dataset: Any, name: str) -> dict[str, Any]:
     """Options of a scan that holds few batches in memory.
 
     Of a Parquet file of 0.5 GB in 16 row groups, pyarrow 26 holds 660 MB by default, and 120 MB so; of a Feather file
@@ -121,15 +116,23 @@ def arrow_file_source(path: str, choice: Choice, expression: Any = None) -> Sour
     ...     [chunk.X.tolist() for chunk in rows], rows.source.feature_names
     ([[[1.0, 3.0], [2.0, 4.0]]], ['x', 'y'])
     """
-    kind = "parquet" if path.lower().endswith((".parquet", ".pq")) else "ipc"
     pyarrow = needed("pyarrow", path)
     try:
-        dataset = needed("pyarrow.dataset", path).dataset(path, format=kind)
-        whole = kind == "parquet" and expression is None and os.path.isfile(path)
+        dataset = arrow_dataset(path)
+        whole = _kind(path) == "parquet" and expression is None and os.path.isfile(path)
         batches = functools.partial(_parquet_batches, path) if whole else None
         return dataset_source(dataset, choice, path, expression, [path], batches)
     except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is truncated, damaged or no {kind} file ({error}); write it again") from error
+        raise ValueError(f"{path} is truncated, damaged or no {_kind(path)} file ({error}); write it again") from error
+
+
+def arrow_dataset(path: str) -> Any:
+    """A Parquet, Feather or Arrow IPC file, or a folder of them, as an open dataset."""
+    return needed("pyarrow.dataset", path).dataset(path, format=_kind(path))
+
+
+def _kind(path: str) -> str:
+    return "parquet" if path.lower().endswith((".parquet", ".pq")) else "ipc"
 
 
 def _parquet_batches(path: str, columns: list[str], batch_size: int) -> Iterator:
@@ -140,71 +143,6 @@ def _parquet_batches(path: str, columns: list[str], batch_size: int) -> Iterator
     with needed("pyarrow.parquet", path).ParquetFile(path, pre_buffer=False, buffer_size=PAGE_BYTES) as file:
         for batch in file.iter_batches(batch_size, columns=columns, use_threads=False):
             yield batch if batch.schema.names == columns else batch.select(columns)  # "a" stands for "a.b", too
-
-
-def csv_source(path: str, choice: Choice) -> Source:
-    r"""Rows of a ``.csv`` file; header and delimiter are found as `fastem.tables.read_table` does.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from fastem.sources import open_rows
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "rows.csv")
-    >>> _ = path.write_text("x;y\n1;2\n3;4\n")
-    >>> with open_rows(path) as rows:
-    ...     [chunk.X.tolist() for chunk in rows], rows.source.feature_names
-    ([[[1.0, 2.0], [3.0, 4.0]]], ['x', 'y'])
-    """
-    arrow = needed("pyarrow", path)
-    reader = needed("pyarrow.csv", path)
-    missing = reader.ConvertOptions().null_values
-    try:
-        delimiter, header_lines = _look_at_the_top(path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not UTF-8 text with commas; save it as UTF-8 (or as .npy)") from error
-    first = _first_line(path, delimiter)
-    labels = [str(i) for i in range(len(first))]  # names in a header may be empty, or the same twice
-
-    def batches(types: dict[str, Any]) -> Any:
-        return reader.open_csv(
-            path,
-            reader.ReadOptions(skip_rows=header_lines, column_names=labels, block_size=CSV_BYTES, use_threads=False),
-            reader.ParseOptions(delimiter=delimiter),
-            reader.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=True),
-        )
-
-    try:
-        with batches({}) as top:
-            types = [field.type for field in top.schema]
-    except arrow.ArrowInvalid as error:
-        raise_at_first_bad_field(path, delimiter, header_lines, set(), [])  # its message counts rows in another way
-        raise ValueError(f"{path}: {error}") from error
-    named = first if header_lines else [None] * len(first)
-    columns = [Column(n, _number_in_text(t), f"text ({t})", _number_in_text(t) is None) for n, t in zip(named, types)]
-    try:
-        picked = pick(columns, choice, path)
-    except ValueError as error:
-        texts = {i for i, column in enumerate(columns) if column.dtype is None}
-        asked = pick([column._replace(dtype=np.dtype(float)) for column in columns], choice, path)
-        try:
-            raise_at_first_bad_field(path, delimiter, header_lines, texts & set(wanted(asked)), missing)
-        except ValueError as first:
-            raise ValueError(f"{first}. {str(error).partition('wanted. ')[2]}") from error
-        raise
-    read_as = {i: arrow.float64() if columns[i].dtype is not None else arrow.string() for i in wanted(picked)}
-
-    def blocks() -> Blocks:
-        try:
-            with batches({labels[i]: kind for i, kind in read_as.items()}) as opened:
-                for batch in opened:
-                    yield split_batch(batch, picked)
-        except arrow.ArrowInvalid:
-            # Its message names no line; this one does.
-            numbers = {i for i, kind in read_as.items() if kind == arrow.float64()}
-            raise_at_first_bad_field(path, delimiter, header_lines, numbers, missing)
-            raise
-
-    return Source(path, picked, blocks, None, picked.weights is not None, signature=lambda: file_signature(path))
 
 
 def split_batch(batch: Any, picked: Picked, X: np.ndarray | None = None) -> Block:
@@ -275,18 +213,3 @@ def _dtype(arrow_type: Any) -> np.dtype | None:
         return np.dtype(np.float64)
     numbers: tuple[Callable, ...] = (types.is_boolean, types.is_integer, types.is_floating)
     return np.dtype(arrow_type.to_pandas_dtype()) if any(is_one(arrow_type) for is_one in numbers) else None
-
-
-def _number_in_text(arrow_type: Any) -> np.dtype | None:
-    types = needed("pyarrow.types", "a table")
-    numbers = types.is_integer(arrow_type) or types.is_floating(arrow_type) or types.is_null(arrow_type)
-    return np.dtype(np.float64) if numbers else None
-
-
-def _first_line(path: str, delimiter: str) -> list[str]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        return next(
-            [field.strip() for field in row]
-            for row in csv.reader(file, delimiter=delimiter)
-            if any(map(str.strip, row))
-        )

@@ -1,5 +1,6 @@
 """From what the user gave to a source."""
 
+import csv
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from fastem.sources.arrays import array_source, npy_source
-from fastem.sources.arrow import arrow_file_source, csv_source, dataset_source, table_of, table_source
+from fastem.sources.arrow import arrow_dataset, arrow_file_source, dataset_source, table_of, table_source
 from fastem.sources.columns import Choice
+from fastem.sources.csv_files import csv_source
 from fastem.sources.rows import Rows
 from fastem.sources.source import Source, cast, coded, joined, kept, weighted
 from fastem.sources.stores import hdf5_source, zarr_source
 from fastem.sources.streams import callable_source, iterator_source
+from fastem.tables import column_names
 
 ARROW = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
@@ -139,7 +142,7 @@ def open_source(data: Any, *, sample_weight: Any = None, coding: Any = None) -> 
 
 def _opened(data: Any, choice: Choice, expression: Any) -> Source:
     if isinstance(data, (str, os.PathLike)):
-        data = _matches(os.fspath(data))
+        data = matches(os.fspath(data))
     if _is_paths(data):
         parts = [_file(os.fspath(path), choice, expression) for path in data]
         return parts[0] if len(parts) == 1 else joined(parts)
@@ -197,7 +200,22 @@ def _file(path: str, choice: Choice, expression: Any) -> Source:
     return npy_source(file, choice) if ending == ".npy" else csv_source(file, choice)
 
 
-def _matches(path: str) -> list[str]:
+def names_of_file(path: str) -> list[str] | None:
+    """Names of all columns of a file, of records those with numbers; None where it has none, or is none."""
+    file = path.partition("::")[0]
+    if not os.path.exists(file):
+        return None
+    if file.lower().endswith(".csv"):
+        try:
+            return column_names(file)
+        except (UnicodeDecodeError, csv.Error):
+            return None  # which its reader tells
+    if file.rstrip("/").lower().endswith(ARROW):
+        return list(arrow_dataset(file).schema.names)
+    return open_source(path).feature_names
+
+
+def matches(path: str) -> list[str]:
     """The path, or the files that a glob matches, by name."""
     file, mark, array = path.partition("::")
     if os.path.exists(file) or not glob.has_magic(file):

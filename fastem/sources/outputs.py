@@ -83,13 +83,12 @@ class _Parquet(Output):
 
 
 class _Csv(Output):
-    """A file with a line of names or none, and numbers that are read back to the last bit."""
+    """A file with a line of names, and numbers that are read back to the last bit."""
 
-    def __init__(self, file: TextIO, names: list[str] | None, *arguments: Any):
+    def __init__(self, file: TextIO, names: list[str], *arguments: Any):
         super().__init__(*arguments)
         self.file = csv.writer(file, lineterminator="\n")
-        if names is not None:
-            self.file.writerow(names)
+        self.file.writerow(names)
 
     def _put(self, block: np.ndarray) -> None:
         # str() of NumPy's float32 has the digits of a float32; those of a Python float are twice as many.
@@ -128,8 +127,6 @@ def open_output(
     width: int | None,
     dtype: Any,
     column: str | Sequence[str] = "label",
-    *,
-    header: bool = True,
 ) -> Iterator[Output]:
     """Open `target` for rows that come block by block.
 
@@ -147,8 +144,6 @@ def open_output(
     column : str or sequence of str
         Name of the column of a table, of which the columns 0, 1, ... of a matrix are numbered: ``proba_0``; or a name
         for each column.
-    header : bool, default True
-        Whether a ``.csv`` file begins with a line of the names.
 
     Yields
     ------
@@ -194,7 +189,7 @@ def open_output(
                 output.finish()
         elif ending == ".csv":
             with open(temporary, "w", encoding="utf-8", newline="") as text:
-                output = _Csv(text, names if header else None, name, n_rows, width, dtype)
+                output = _Csv(text, names, name, n_rows, width, dtype)
                 yield output
                 output.finish()
         else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.columns import unmasked
 from fastem.engine.reader import Filling
 from fastem.sources.columns import Picked, packed_dtype
 
@@ -132,7 +133,7 @@ def joined(sources: Sequence[Source]) -> Source:
 
 def weighted(source: Source, sample_weight: Any) -> Source:
     """`source` with one weight a row, or one for all rows."""
-    weights = np.asanyarray(sample_weight)  # a memory-mapped one stays on disk
+    weights = np.asanyarray(unmasked("sample_weight", sample_weight))  # a memory-mapped one stays on disk
     if weights.dtype.kind not in "biuf":
         raise ValueError(f"sample_weight has dtype {weights.dtype}; real numbers are wanted. Convert it to float")
     if weights.ndim > 1 or (weights.ndim and source.n_rows not in (None, len(weights))):

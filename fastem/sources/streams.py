@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.columns import with_gaps
 from fastem.sources.arrow import schema_of_table, split_batch, table_of, wanted
 from fastem.sources.columns import Choice, Column, Picked, packed, pick, schema_of, split
 from fastem.sources.source import Blocks, Source
@@ -127,7 +128,7 @@ def _block(given: Any) -> tuple[Any, np.ndarray | None]:
             "pandas.DataFrame(chunk) of a dict of columns"
         )
     framed = hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__")
-    return table_of(given) if framed else np.asarray(given), None if weight is None else np.asarray(weight)
+    return table_of(given) if framed else with_gaps(given), None if weight is None else with_gaps(weight)
 
 
 def _is_nothing(block: Any) -> bool:
