@@ -19,7 +19,7 @@ from fastem.engine.labelled import LabelledMixture
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
-from fastem.fitting import Fitting, Outcome, Plan
+from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.labels import check_fixed, check_labels, fingerprint_of, labels_among, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
@@ -192,12 +192,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         random_state = np.random.RandomState() if saved else random_state  # to be set, and so one of our own
         rng = np.random.default_rng(seed)
         size = sample_size(self.n_components, data.n_features)
-<<<<<<< HEAD
         head = data.head(batch_size(plan, data, self.n_components), size) if data.once else data.chunks
-        sample = subsample(weighed := Weighed(head), size, rng)
-=======
-        sample = sample_of(self, data, plan, size, rng)
->>>>>>> front
+        sample = sample_of(self, weighed := Weighed(head), data, size, rng)
         data, model = self._model(data, plan)  # now that all rows were seen
         data.settle()
         if plan.held_out is not None:

@@ -9,7 +9,6 @@ import numpy as np
 from fastem.data import Data
 from fastem.engine.chunks import Chunk
 from fastem.engine.initialize import subsample
-from fastem.fitting import Plan, batch_size
 
 ROWS = 4096
 """Rows looked at at a time, until all pairs were met: their number is exact in float32."""
@@ -53,17 +52,15 @@ class Together:
         )
 
 
-def sample_of(estimator: Any, data: Data, plan: Plan, size: int, rng: np.random.Generator) -> Chunk:
-    """The rows that a start is made from, after a pass over all, or of what can be read once over the first.
+def sample_of(estimator: Any, chunks: Iterable[Chunk], data: Data, size: int, rng: np.random.Generator) -> Chunk:
+    """The rows of the chunks that a start is made from, after a pass over all of them.
 
     Warns of pairs of columns that an estimator cannot know the covariance of.
     """
-    if data.once:
-        return subsample(data.head(batch_size(plan, data, estimator.n_components), size), size, rng)
-    pairs = estimator._covarying(data.n_features) if hasattr(estimator, "_covarying") else None
+    pairs = estimator._covarying(data.n_features) if hasattr(estimator, "_covarying") and not data.once else None
     if pairs is None:
-        return subsample(data.chunks, size, rng)
-    together = Together(data.chunks, pairs)
+        return subsample(chunks, size, rng)
+    together = Together(chunks, pairs)
     sample = subsample(together, size, rng)
     if words := together.words(getattr(estimator, "feature_names_in_", None)):
         warnings.warn(words, UserWarning, stacklevel=4)
