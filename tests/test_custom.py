@@ -51,6 +51,15 @@ def test_any_form_of_parameters_and_statistics(accelerate: str | None) -> None:
     assert abs(gradient[1] - gradient[0]) / 2e-4 < 1e-1  # of a curvature of some thousands
 
 
+def test_a_saddle_ends_an_accelerated_run_as_it_does_a_plain_one() -> None:
+    """On one normal sample two are too many, and the leaps end where no plain step predicts anything."""
+    x = np.random.default_rng(3).standard_normal(500)
+    plain = fastem.em(e_step, m_step, START, x, tol=1e-4)
+    leapt = fastem.em(e_step, m_step, START, x, tol=1e-4, accelerate="anderson", max_iter=1000)
+    assert plain.converged and leapt.converged and leapt.n_iter < plain.n_iter
+    assert leapt.log_likelihood > plain.log_likelihood
+
+
 def test_chunks_are_added() -> None:
     whole = fastem.em(e_step, m_step, START, X)
     for data in (list(np.split(X, 4)), lambda: iter(np.split(X, 5)), [X[:1], X[1:]]):

@@ -254,3 +254,42 @@ def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:
 
 def coin_data_rows() -> list:
     return [c.X for c in coin_data()]
+
+
+def leaping(monitor: ConvergenceMonitor, log_likelihoods: np.ndarray) -> None:
+    """Every second iteration is a leap."""
+    for t, value in enumerate(log_likelihoods):
+        if monitor.stop_reason is None:
+            if t % 2 and monitor.n_iter:
+                monitor.leapt()
+            monitor.observe(value, 1.0, None)
+
+
+def test_leaps_are_judged_by_the_later_half() -> None:
+    t = np.arange(1.0, 1000)
+    seen: list[Progress] = []
+    monitor = ConvergenceMonitor(Rules(tol=4e-3, callback=seen.append), 2e-16)
+    leaping(monitor, -1 / t)
+    assert monitor.converged and monitor.n_iter == pytest.approx(250, abs=3)
+    remaining = [progress.remaining for progress in seen]
+    np.testing.assert_allclose(remaining[20:], 1 / t[20 : monitor.n_iter], rtol=0.1)
+    assert np.isfinite(remaining[2:]).all()
+    plain = ConvergenceMonitor(Rules(tol=1e-6), 2e-16)
+    for value in -(0.999**t):
+        assert plain.observe(value, 1.0, None) and plain.stop_reason is None
+
+
+def test_a_repair_begins_the_later_half_anew() -> None:
+    """A short later half ends nothing, be it short because the fit is or because a component has been moved."""
+    flat = np.log(np.arange(1, 400)) * 1e-9
+    monitor = ConvergenceMonitor(Rules(tol=1e-6), 2e-16)
+    leaping(monitor, flat[:90])
+    assert monitor.stop_reason is None
+    monitor.forget_gains()
+    saved = monitor.state()
+    leaping(monitor, flat)
+    assert monitor.converged and monitor.n_iter == 90 + monitor.HALF + 1
+    again = ConvergenceMonitor(Rules(tol=1e-6), 2e-16)
+    again.restore(saved)
+    leaping(again, flat)
+    assert again.n_iter == monitor.n_iter

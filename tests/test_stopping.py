@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import cases
 import numpy as np
 import pytest
 import reference
 from cases import OVERLAPPING, SEPARATED, fit, fitted, starting_from
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 import fastem
@@ -149,3 +153,39 @@ def test_no_collapse_is_told_where_none_was() -> None:
     estimator = fit(fastem.GaussianMixture(3, random_state=0), X, converges=True)
     for what in ("restarted", "dropped", "floored"):
         assert not estimator.diagnostics_[what]
+
+
+@pytest.mark.parametrize(("accelerate", "seed"), [("anderson", 0), ("squarem", 2)])
+def test_a_flat_top_ends_an_accelerated_fit(accelerate: str, seed: int, tmp_path: Path) -> None:
+    """Four components for one: plain steps predict nothing there, but the fit as a whole does."""
+    X = np.random.default_rng(seed).standard_normal((2000, 1))
+    seen, path = [], tmp_path / "checkpoint.npz"
+
+    def flat(**options) -> fastem.GaussianMixture:  # noqa: ANN003
+        return fastem.GaussianMixture(4, random_state=seed, accelerate=accelerate, n_jobs=1, **options)
+
+    whole = fit(flat(max_iter=400, callback=lambda progress: seen.append(progress.remaining)), X, converges=True)
+    assert whole.n_iter_ > 100
+    assert np.isfinite(seen[10:]).all() and seen[-1] < whole.tol
+    cases.quietly(flat(max_iter=60).fit, X, checkpoint=path)
+    again = flat(max_iter=400).fit(X, checkpoint=path, resume=True)
+    np.testing.assert_array_equal(again.history_["log_likelihood"], whole.history_["log_likelihood"])
+    assert again.converged_
+    score = whole.score(X)
+    limit = fit(whole.set_params(warm_start=True, tol=1e-9, max_iter=2000, callback=None), X)
+    assert limit.score(X) - score < 2 * 1e-4
+
+
+@pytest.mark.parametrize("accelerate", ["squarem", "anderson"])
+def test_an_accelerated_fit_leaves_no_more_than_tol(accelerate: str, table: Callable[[str], NDArray]) -> None:
+    """Two Poissons of which one is seldom seen: more than a thousand steps of plain EM."""
+    counts, days = table("deaths").T
+    start = {"weights_init": [0.3, 0.7], "params_init": [[1.0], [2.5]], "max_iter": 500, "accelerate": accelerate}
+
+    def score(tol: float) -> float:
+        model = fastem.PoissonMixture(2, tol=tol, **start)
+        return fit(model, counts[:, None], days, converges=True).score(counts[:, None], sample_weight=days)
+
+    best = score(1e-13)
+    for tol in (1e-4, 1e-6, 1e-8):
+        assert best - score(tol) < 2 * tol

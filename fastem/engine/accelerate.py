@@ -26,7 +26,7 @@ FIRST = 2
 """Plain steps before the first leap is prepared, in which easy fits end."""
 
 REST = 8
-"""Plain steps before an accelerated fit may be called converged: enough for Aitken's prediction to settle."""
+"""Plain steps in which Aitken's prediction settles, and an accelerated fit may end."""
 
 STILL = 64 * float(np.finfo(float).eps)
 """Change of a kind of parameter, relative to its size, below which it is rounding and says nothing of the rate."""
@@ -184,8 +184,9 @@ def _moved(change: np.ndarray, after: np.ndarray, parts: list[slice]) -> list[fl
 class Acceleration:
     """When to extrapolate in one fit, and what became of it.
 
-    Convergence is judged from plain steps only, whose gains can be predicted: after two leaps that gained less than
-    the tolerance come `REST` of them, and where they do not end the fit, leaps must gain less before the next.
+    Soonest seen is convergence in plain steps, whose gains can be predicted: after two leaps that gained less than the
+    tolerance come `REST` of them, and where they do not end the fit, leaps must gain less before the next. Where no
+    rest can tell, the later half of the fit does (`ConvergenceMonitor`).
     """
 
     def __init__(self, method: str, tol: float) -> None:

@@ -70,7 +70,7 @@ def fit_em(
             if not accepted:
                 params, plain = plain, None
                 continue
-            monitor.forget_gains()  # of a leap nothing can be predicted
+            monitor.leapt()
         if halvings < getattr(model, "halvings", 0) and monitor.fell(log_likelihood, statistics.weight):
             params, halvings = tree.blend(before, params, 0.5), halvings + 1
             continue

@@ -16,8 +16,9 @@ UNFINISHED = ("max_iter", "max_time", "callback", "interrupted")
 class Progress(NamedTuple):
     """What a callback is told after every iteration.
 
-    log_likelihood is the total over rows of total weight `weight`; gain and remaining (the predicted gain to come,
-    inf where it cannot be predicted yet) are in nats per unit weight; seconds count from the start of the fit.
+    log_likelihood is the total over rows of total weight `weight`; gain (inf where the parameters came from something
+    else than an M-step) and remaining (the predicted gain to come, inf where it cannot be predicted yet) are in nats
+    per unit weight; seconds count from the start of the fit.
     """
 
     n_iter: int
@@ -48,9 +49,17 @@ class ConvergenceMonitor:
     mix, and above all near a saddle, where some are above 1, the rate rises as the faster modes die away. So the larger
     of the last two is used, and expected to go on rising for as long as the gains would last at it; and the fit ends
     when `PATIENCE` predictions in a row were below the tolerance.
+
+    Leaps gain by fits and starts, so in an accelerated fit this is asked only of the plain steps since the last one.
+    A few of them cannot tell near a flat top or a saddle, where their rate goes to 1 while hardly anything is gained.
+    So such a fit is judged by its later half as well, leaps and all: where what remains falls at least like 1 / t, it
+    is no more than that half has gained. This ends the fit, too; of less than `HALF` iterations, in which leaps leave
+    most plateaus that they can leave, it judges none. A change of the parameters, at which SQUAREM, turboEM and daarem
+    stop by default, is in the parameters' units, and small on every plateau.
     """
 
     PATIENCE = 3
+    HALF = 100
 
     def __init__(self, rules: Rules, precision: float, n_rows: int = 0, started: float | None = None):
         self.rules, self.n_rows = rules, n_rows
@@ -65,6 +74,7 @@ class ConvergenceMonitor:
         self._gains: list[float] = []
         self._gains_from = 0.0
         self._below = 0
+        self._since, self._leapt = 0, False
 
     @property
     def converged(self) -> bool:
@@ -85,7 +95,7 @@ class ConvergenceMonitor:
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on as if the fit had never stopped: numbers, texts and lists of them."""
         seconds = time.perf_counter() - self.started
-        names = "history", "stop_reason", "weight", "_gains", "_gains_from", "_below"
+        names = "history", "stop_reason", "weight", "_gains", "_gains_from", "_below", "_since", "_leapt"
         return {"seconds": seconds, **{name: getattr(self, name) for name in names}}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -97,9 +107,13 @@ class ConvergenceMonitor:
         if self.stop_reason in UNFINISHED:
             self.stop_reason = None
 
+    def leapt(self) -> None:
+        """The parameters of the coming iteration are extrapolated, and its gain says nothing of the next."""
+        self._gains, self._leapt = [], True
+
     def forget_gains(self) -> None:
-        """After a repaired component the log-likelihood may fall, and its gains predict nothing."""
-        self._gains, self._below = [], 0
+        """After a repaired component the log-likelihood may fall, and all gains before predict nothing."""
+        self._gains, self._below, self._since = [], 0, self.n_iter
         if self.stop_reason == "converged":
             self.stop_reason = "max_iter" if self.n_iter >= self.rules.max_iter else None
 
@@ -148,11 +162,12 @@ class ConvergenceMonitor:
         self._gains.append(gain)
         self._gains_from = log_likelihood
         self.history.append((log_likelihood, now - self.started))
-        remaining = self._remaining(self.still * (1 + abs(mean)), noise)
+        predicted = self._remaining(self.still * (1 + abs(mean)), noise)
+        remaining = min(predicted, self._later_half(1))
         speed = self.n_rows / max(now - self.last, 1e-9)
         self.last = now
         progress = Progress(self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params)
-        self.stop_reason = self._stop(progress)
+        self.stop_reason = self._stop(progress, predicted)
         return True
 
     def _remaining(self, still: float, noise: float) -> float:
@@ -167,11 +182,19 @@ class ConvergenceMonitor:
         rate = max(rates) + max(rates[1] - rates[0], 0.0) / (1 - max(rates))
         return gains[-1] * rate / (1 - rate) if rate < 1 else np.inf
 
-    def _stop(self, progress: Progress) -> str | None:
+    def _later_half(self, least: int) -> float:
+        """Gained by the later half of the iterations since a repair, or the last `least`; inf if there are fewer."""
+        last = self.n_iter - 1
+        first = last - max((last - self._since + 1) // 2, least)
+        if not self._leapt or first < self._since:
+            return np.inf
+        return abs(self.history[last][0] - self.history[first][0]) / self.weight
+
+    def _stop(self, progress: Progress, predicted: float) -> str | None:
         rules = self.rules
         wants_stop = rules.callback is not None and bool(rules.callback(progress))
-        self._below = self._below + 1 if progress.remaining < rules.tol else 0
-        if self._below >= self.PATIENCE or (self._below and progress.remaining == 0):
+        self._below = self._below + 1 if predicted < rules.tol else 0
+        if self._below >= self.PATIENCE or (self._below and predicted == 0) or self._later_half(self.HALF) < rules.tol:
             return "converged"
         if wants_stop:
             return "callback"
