@@ -189,7 +189,7 @@ def fit(
 def predict(
     model: Model,
     data: Data,
-    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy or .parquet).", show_default=False)],
+    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy, .csv or .parquet).", show_default=False)],
     proba: Annotated[bool, Option("--proba", help="Write the probability of each component instead.")] = False,
     columns: FittedColumns = None,
     complete: Annotated[bool, Option("--complete", help=INCOMPLETE)] = False,
