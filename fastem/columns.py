@@ -203,8 +203,8 @@ def words_of_single_values(X: np.ndarray, names: Any = None) -> str:
     called = [str(j) if names is None else repr(names[j]) for j in single]
     return (
         f"one value alone is observed in {listed(called, 'column')} of the {len(X)} rows (of positive weight) that "
-        "were looked at for a start: nothing says how it varies, its variances come of reg_covar alone, and EM moves them "
-        "slowly. Leave such columns out"
+        "were looked at for a start: nothing says how it varies, its variances come of reg_covar alone, and EM "
+        "moves them slowly. Leave such columns out"
     )
 
 
