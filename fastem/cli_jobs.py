@@ -216,8 +216,8 @@ def check_columns(model_path: Path, model: Any, data: DataFiles, X: Any) -> None
     if fitted is not None and given is not None and list(fitted) != given:
         column = next(j for j, (a, b) in enumerate(zip(fitted, given)) if a != b)
         raise ValueError(
-            f"column {column + 1} of {data.name} is {given[column]!r}, and {model_path} was fitted on "
-            f"{fitted[column]!r} there; give the same columns in the same order"
+            f"{data.name} has the column {given[column]!r} where {model_path} was fitted on {fitted[column]!r}; give "
+            "the same columns in the same order"
         )
     if fitted is not None:
         del model.feature_names_in_  # compared; an array without names would be warned of

@@ -58,9 +58,10 @@ def in_options(text: str, name: str, files: Collection[str] = (), columns: Seque
             return OPTIONS[found["name"]] + (" " if found["sets"] else "")
         return name
 
+    known = dict(enumerate(columns or ()))
+
     def named(found: re.Match) -> str:
-        numbers = re.sub(r"\d+", lambda number: repr(columns[int(number[0])]), found[2]) if columns else found[2]
-        return found[1] + numbers
+        return found[1] + re.sub(r"\d+", lambda number: repr(known.get(int(number[0]), int(number[0]))), found[2])
 
     text = re.sub(r"\b(columns? )(\d+(?:(?:,| and) \d+)*)", named, _ONLY_IN_PYTHON.sub("", text))
     for choice, option in _CHOICES.items():
