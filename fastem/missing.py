@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastem.columns import words_of_single_values
-from fastem.starts import Start
+from fastem.starts import Start, sample_size
 from fastem.validation import check_choice
 
 
@@ -21,7 +21,8 @@ class MissingEntries:
 
     def _check_start(self: Any, start: Start) -> None:
         super()._check_start(start)  # type: ignore[misc]
-        if self.missing != "nan" or not hasattr(self, "reg_covar"):
+        whole = len(start.sample.X) < sample_size(start.k, start.sample.X.shape[1])  # else there may be more values
+        if self.missing != "nan" or not hasattr(self, "reg_covar") or not whole:
             return
         if words := words_of_single_values(start.sample.X, getattr(self, "feature_names_in_", None)):
             warnings.warn(words, UserWarning, stacklevel=5)
