@@ -5,13 +5,52 @@ The work is in ``cli_jobs``, imported by the commands: NumPy and scikit-learn wo
 
 import os
 import sys
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fastem.cli_options import (
+    COLUMNS,
+    FILLED,
+    INCOMPLETE,
+    Algorithm,
+    BatchSize,
+    Collapse,
+    Columns,
+    Complete,
+    Components,
+    Covariance,
+    Data,
+    Debug,
+    FittedColumns,
+    Init,
+    MaxIter,
+    MaxTime,
+    Missing,
+    Model,
+    NInit,
+    OnCollapse,
+    Option,
+    Out,
+    Precision,
+    Quiet,
+    RegCovar,
+    Report,
+    Resume,
+    RowsPerChunk,
+    Saved,
+    Seed,
+    Shape,
+    Start,
+    Threads,
+    Tol,
+    Version,
+    Way,
+    Weights,
+    WeightsColumn,
+)
 from fastem.terminal import plain_errors
 
 app = typer.Typer(
@@ -24,98 +63,9 @@ app = typer.Typer(
 )
 
 
-class Covariance(StrEnum):
-    """Values of ``--covariance``."""
-
-    full = "full"
-    tied = "tied"
-    diag = "diag"
-    spherical = "spherical"
-
-
-class Init(StrEnum):
-    """Values of ``--init``."""
-
-    race = "race"
-    kmeans = "kmeans"
-    kmeans_pp = "k-means++"
-    random = "random"
-    random_from_data = "random_from_data"
-
-
-class OnCollapse(StrEnum):
-    """Values of ``--on-collapse``."""
-
-    restart = "restart"
-    drop = "drop"
-    stop = "raise"
-
-
-class Algorithm(StrEnum):
-    """Values of ``--algorithm``."""
-
-    batch = "batch"
-    stepwise = "stepwise"
-    incremental = "incremental"
-
-
-class DType(StrEnum):
-    """Values of ``--dtype``."""
-
-    float64 = "float64"
-    float32 = "float32"
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from fastem import __version__
-
-        typer.echo(f"fastem {__version__}")
-        raise typer.Exit
-
-
 def _check_gaps(missing: bool, complete: bool) -> None:
     if missing and complete:
         raise typer.BadParameter("--complete leaves out the rows that --missing takes: give one of them")
-
-
-Option, Argument = typer.Option, typer.Argument
-Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
-Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).")]
-DATA = "Rows of numbers: .npy, .csv, .parquet, .feather, file.h5::dataset, store.zarr::array; or several, as one."
-FILLED = "DATA without gaps: .csv or .parquet, with all columns of DATA; or .npy, a matrix of the --columns alone."
-Data = Annotated[list[str], Argument(metavar="DATA...", help=DATA)]
-Model = Annotated[Path, Argument(metavar="MODEL", help="A model that `fastem fit` wrote (.npz).")]
-Weights = Annotated[Path | None, Option(help="One weight a row: .npy or .csv.", show_default=False)]
-COLUMNS = "Names, or numbers from 0, as in a,b,c; or numeric, for all that hold numbers."
-FITTED = "The columns of the fit: names, or numbers from 0, as in a,b,c."
-FittedColumns = Annotated[str | None, Option(help=FITTED, show_default="by name, or all")]
-Columns = Annotated[str | None, Option(help=COLUMNS, show_default="all columns")]
-WeightsColumn = Annotated[str | None, Option(help="The column with the weights of the rows.", show_default=False)]
-RowsPerChunk = Annotated[int | None, Option(min=1, help="Rows read at a time.", show_default="4 MB")]
-Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.")]
-Missing = Annotated[bool, Option("--missing", help="Entries that are empty or NaN are unknown: take the others.")]
-INCOMPLETE = "Write -1, or NaN, for rows with a missing or infinite number."
-Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors.")]
-# Options of `fit`, in the order of its help.
-Components = Annotated[int, Option("--components", "-k", min=1, help="How many components.", show_default=False)]
-Out = Annotated[Path, Option("--out", "-o", help="Where to write the model (.npz).", show_default=False)]
-Shape = Annotated[Covariance, Option(help="Shape of the covariance matrices.")]
-Precision = Annotated[DType | None, Option(help="Type of the numbers.", show_default="as in DATA")]
-Seed = Annotated[int | None, Option(min=0, max=2**32 - 1, help="Same seed, same result.", show_default="random")]
-NInit = Annotated[int, Option(min=1, help="Number of starts, of which the best is kept.")]
-Start = Annotated[Init, Option(help="How to find a start.")]
-Tol = Annotated[float, Option(min=0, help="Stop when less than this is left to gain, in nats per row.")]
-MaxIter = Annotated[int, Option(min=1, help="Stop after so many iterations.")]
-MaxTime = Annotated[float | None, Option(min=0, help="Stop after so many seconds.", show_default="no limit")]
-RegCovar = Annotated[float, Option(min=0, help="Added to every variance.")]
-Collapse = Annotated[OnCollapse, Option(help="What to do with a component that collapses on a point.")]
-Threads = Annotated[int | None, Option(min=1, help="Number of threads.", show_default="all")]
-Way = Annotated[Algorithm, Option(help="EM over all rows, or by batches, with fewer passes over the data.")]
-BatchSize = Annotated[int | None, Option(min=1, help="Rows of a batch.", show_default="by components and rows")]
-Saved = Annotated[Path | None, Option(help="Where every iteration keeps what it needs (.npz).", show_default=False)]
-Resume = Annotated[bool, Option("--resume", help="Go on from the checkpoint, if there is one yet.")]
-Report = Annotated[Path | None, Option(help="Where to write settings, result and history (.json).", show_default=False)]
 
 
 @app.callback()
@@ -189,10 +139,14 @@ def fit(
 def predict(
     model: Model,
     data: Data,
-    out: Annotated[Path, Option("--out", "-o", help="What to write (.npy or .parquet).", show_default=False)],
-    proba: Annotated[bool, Option("--proba", help="Write the probability of each component instead.")] = False,
+    out: Annotated[
+        Path, Option("--out", "-o", help="What to write (.npy, .csv or .parquet).", show_default=False, metavar="FILE")
+    ],
+    proba: Annotated[
+        bool, Option("--proba", help="Write the probability of each component instead.", metavar="")
+    ] = False,
     columns: FittedColumns = None,
-    complete: Annotated[bool, Option("--complete", help=INCOMPLETE)] = False,
+    complete: Annotated[bool, Option("--complete", help=INCOMPLETE, metavar="")] = False,
     missing: Missing = False,
     rows_per_chunk: RowsPerChunk = None,
     quiet: Quiet = False,
@@ -217,7 +171,7 @@ def score(
     complete: Complete = False,
     missing: Missing = False,
     rows_per_chunk: RowsPerChunk = None,
-    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.", metavar="")] = False,
 ) -> None:
     """Print the log-likelihood of DATA under MODEL, BIC and AIC (of both, lower is better)."""
     _check_gaps(missing, complete)
@@ -232,21 +186,34 @@ def score(
 @plain_errors
 def impute(
     data: Data,
-    out: Annotated[Path, Option("--out", "-o", help=FILLED, show_default=False)],
-    model: Annotated[Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False)] = None,
-    components: Annotated[int | None, Option("--components", "-k", min=1, help="Number.", show_default="1")] = None,
-    covariance: Annotated[Covariance | None, Option(help="Shape of the covariances.", show_default="full")] = None,
-    draw: Annotated[bool, Option("--draw", help="Write a random draw, not the expectation.")] = False,
-    save: Annotated[Path | None, Option(help="Where to write what was fitted (.npz).", show_default=False)] = None,
+    out: Annotated[Path, Option("--out", "-o", help=FILLED, show_default=False, metavar="FILE")],
+    model: Annotated[
+        Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False, metavar="FILE")
+    ] = None,
+    components: Annotated[
+        int | None, Option("--components", "-k", min=1, help="How many components.", show_default="1", metavar="N")
+    ] = None,
+    covariance: Annotated[
+        Covariance | None,
+        Option(help="Their shape: full, tied, diag or spherical.", show_default="full", metavar="KIND"),
+    ] = None,
+    draw: Annotated[bool, Option("--draw", help="Write a random draw, not the expectation.", metavar="")] = False,
+    save: Annotated[
+        Path | None, Option(help="Where to write what was fitted (.npz).", show_default=False, metavar="FILE")
+    ] = None,
     weights: Weights = None,
     weights_column: WeightsColumn = None,
-    columns: Annotated[str | None, Option(help=COLUMNS + " Others are copied.", show_default="all columns")] = None,
+    columns: Annotated[
+        str | None, Option(help=COLUMNS + " Others are copied.", show_default="all columns", metavar="LIST")
+    ] = None,
     rows_per_chunk: RowsPerChunk = None,
     dtype: Precision = None,
     seed: Seed = None,
     tol: Tol = 1e-4,
     max_iter: MaxIter = 1000,
-    reg_covar: Annotated[float, Option(min=0, help="Added to every variance, in units of its column's.")] = 5e-3,
+    reg_covar: Annotated[
+        float, Option(min=0, help="Added to every variance, in units of its column's.", metavar="X")
+    ] = 5e-3,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.cli_data import DataFiles
-from fastem.cli_jobs import check_columns, check_outputs
+from fastem.cli_jobs import TABLES, check_columns, check_outputs
 from fastem.cli_words import errors_in_options, in_options, names_of
 from fastem.filled_tables import Filled, common_names, kept_columns, write_csv, write_parquet
 from fastem.persistence import load, save
@@ -28,7 +28,7 @@ class ImputeFiles(NamedTuple):
 def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: bool) -> int:
     """Fit an imputer, or read one, and write the rows with their gaps filled; returns the exit code."""
     data = files.data
-    outputs = {files.out: (".npy", ".csv", ".parquet", ".pq")} | ({files.saved: (".npz",)} if files.saved else {})
+    outputs = {files.out: TABLES} | ({files.saved: (".npz",)} if files.saved else {})
     check_outputs(outputs, [*data.inputs, *([files.model] if files.model else [])])
     given: Any = _read(files.model) if files.model else None
     data = data.of_the_fit(given)
@@ -39,7 +39,7 @@ def impute(files: ImputeFiles, settings: Mapping[str, Any], draw: bool, quiet: b
         common_names(paths)  # before the fit
     words = names_of(data, files.model)
     with FitProgress(quiet) as progress:
-        shown = warnings_as_lines(lambda text: in_options(text, data.name, words), progress)
+        shown = warnings_as_lines(lambda text: in_options(text, data.name, words, names), progress)
         with shown, errors_in_options(data, files.model):
             from fastem.impute import GaussianImputer
 

@@ -20,6 +20,9 @@ from fastem.terminal import INTERRUPTED, FitProgress, count, say, warnings_as_li
 from fastem.verbose import ENDINGS
 from fastem.wording import plural
 
+TABLES = ".npy", ".csv", ".parquet", ".pq"
+"""Endings of files that results are written to."""
+
 
 class FitFiles(NamedTuple):
     """Files of ``fastem fit``."""
@@ -41,8 +44,8 @@ def fit(settings: Mapping[str, Any], plan: Mapping[str, Any], files: FitFiles, q
     X, sample_weight = files.data.read()
     with ExitStack() as stack:
         progress = stack.enter_context(FitProgress(quiet))
-        names = names_of(files.data, files.checkpoint)
-        shown = stack.enter_context(warnings_as_lines(lambda text: in_options(text, files.data.name, names), progress))
+        words = files.data.name, names_of(files.data, files.checkpoint), files.data.column_names()
+        shown = stack.enter_context(warnings_as_lines(lambda text: in_options(text, *words), progress))
         stack.enter_context(errors_in_options(files.data, files.checkpoint))
         # Here, where the first line is on the screen: the import takes a second.
         from fastem.mixture import GaussianMixture
@@ -100,7 +103,7 @@ def _report(model: Any, settings: Mapping[str, Any], files: FitFiles, n_rows: in
 
 def predict(model_path: Path, data: DataFiles, out: Path, proba: bool, quiet: bool) -> None:
     """Write labels or probabilities chunk by chunk, so that the result need not fit into memory either."""
-    check_outputs({out: (".npy", ".parquet", ".pq")}, [model_path, *data.inputs])
+    check_outputs({out: TABLES}, [model_path, *data.inputs])
     data, X, _, model = _read(data, model_path)
     complete = CompleteRows()
     if data.complete:
@@ -192,7 +195,8 @@ def check_outputs(outputs: Mapping[Path, tuple[str, ...]], inputs: list[Path]) -
     """Refuse an output that cannot be written, has another ending than expected, or is one of the inputs."""
     for path, endings in outputs.items():
         if path.suffix.lower() not in endings:
-            wanted = " or ".join(ending for ending in endings if ending != ".pq")
+            *others, last = [ending for ending in endings if ending != ".pq"]
+            wanted = f"{', '.join(others)} or {last}" if others else last
             raise ValueError(f"cannot write {path}: the name must end in {wanted}, as {path.stem}{endings[0]} does")
         if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
             raise ValueError(f"cannot write {path}: it is also a file to read; give another name")
@@ -212,8 +216,8 @@ def check_columns(model_path: Path, model: Any, data: DataFiles, X: Any) -> None
     if fitted is not None and given is not None and list(fitted) != given:
         column = next(j for j, (a, b) in enumerate(zip(fitted, given)) if a != b)
         raise ValueError(
-            f"column {column + 1} of {data.name} is {given[column]!r}, and {model_path} was fitted on "
-            f"{fitted[column]!r} there; give the same columns in the same order"
+            f"{data.name} has the column {given[column]!r} where {model_path} was fitted on {fitted[column]!r}; give "
+            "the same columns in the same order"
         )
     if fitted is not None:
         del model.feature_names_in_  # compared; an array without names would be warned of

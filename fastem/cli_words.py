@@ -1,7 +1,7 @@
 """What the estimator says, in the words of the command line: options for parameters, files for arrays."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +46,8 @@ LEFT_OUT = "leave such rows out with --complete, take what there is of them with
 _WORDS = rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b"
 
 
-def in_options(text: str, name: str, files: Collection[str] = ()) -> str:
-    """`text` with options for the parameters, and `name` for X; the names of the files stay as they are."""
+def in_options(text: str, name: str, files: Collection[str] = (), columns: Sequence[str] | None = None) -> str:
+    """`text` with options for the parameters, `name` for X, and columns by name; names of files stay as they are."""
 
     def said(found: re.Match) -> str:
         if found["file"]:
@@ -58,7 +58,12 @@ def in_options(text: str, name: str, files: Collection[str] = ()) -> str:
             return OPTIONS[found["name"]] + (" " if found["sets"] else "")
         return name
 
-    text = _ONLY_IN_PYTHON.sub("", text)
+    known = dict(enumerate(columns or ()))
+
+    def named(found: re.Match) -> str:
+        return found[1] + re.sub(r"\d+", lambda number: repr(known.get(int(number[0]), int(number[0]))), found[2])
+
+    text = re.sub(r"\b(columns? )(\d+(?:(?:,| and) \d+)*)", named, _ONLY_IN_PYTHON.sub("", text))
     for choice, option in _CHOICES.items():
         text = text.replace(choice, option)
     literally = "|".join(re.escape(file) for file in sorted(files, key=len, reverse=True)) or r"(?!)"
@@ -74,7 +79,7 @@ def errors_in_options(data: "DataFiles", *others: Path | None) -> Iterator[None]
         from fastem.validation import RowError  # here, because it imports scikit-learn
 
         if not isinstance(error, RowError) or data.table is None:
-            raise ValueError(in_options(str(error), data.name, names_of(data, *others))) from error
+            raise ValueError(in_options(str(error), data.name, names_of(data, *others), data.column_names())) from error
         if error.column is None and data.weights:
             raise ValueError(
                 f"{place(data.weights, error.row)}: {error.value:g}, where a finite weight of at least 0 was wanted; "

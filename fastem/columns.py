@@ -195,6 +195,19 @@ def check_finite(X: np.ndarray, names: Any = None, missing: str | None = None, d
         )
 
 
+def words_of_single_values(X: np.ndarray, names: Any = None) -> str:
+    """What to warn of where a column has one observed value; else nothing."""
+    single = np.flatnonzero((~np.isnan(X)).sum(axis=0) == 1) if len(X) > 1 else np.zeros(0, int)
+    if not single.size:
+        return ""
+    called = [str(j) if names is None else repr(names[j]) for j in single]
+    return (
+        f"one value alone is observed in {listed(called, 'column')} of the {len(X)} rows (of positive weight): "
+        "nothing says how it varies, its variances come of reg_covar alone, and EM moves them slowly. Leave such "
+        "columns out"
+    )
+
+
 def check_observed(X: np.ndarray, names: Any = None) -> None:
     """`ValueError` that names the columns without any value in the rows that a start is made from."""
     empty = np.flatnonzero(np.isnan(X).all(axis=0))

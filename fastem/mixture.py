@@ -171,6 +171,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         check_prior(self.prior)
 
     def _check_start(self, start: Start) -> None:
+        super()._check_start(start)
         for name in ("prior_mean_", "prior_scale_"):
             self.__dict__.pop(name, None)
         if self.prior is not None:

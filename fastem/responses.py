@@ -14,6 +14,7 @@ from fastem.domains import check_values
 from fastem.engine.chunks import chunk
 from fastem.ranges import check_weight_range
 from fastem.validation import check_data, check_weights
+from fastem.wording import plural
 
 
 class Labelled(NamedTuple):
@@ -67,9 +68,10 @@ def check_response(y: Any, n: int, dtype: np.dtype) -> np.ndarray:
         response = given.reshape(n).astype(dtype, copy=False)
     bad = np.flatnonzero(~np.isfinite(response))
     if bad.size:
+        more = f", and so it is in {plural(len(bad) - 1, 'row')} more" if len(bad) > 1 else ""
         raise RowError(
-            f"y is {given.reshape(n)[bad[0]]} in row {bad[0]}, no finite {np.dtype(dtype)} number, and so in "
-            f"{len(bad)} in all; finite ones are wanted. Drop these rows, or scale y",
+            f"y is {given.reshape(n)[bad[0]]} in row {bad[0]}, no finite {np.dtype(dtype)} number{more}; finite ones "
+            "are wanted. Drop these rows, or scale y",
             int(bad[0]),
         )
     return response

@@ -286,5 +286,7 @@ def _advice(field: str, gaps: bool) -> str:
     if _is_number(field) or field.strip().lower() in _MISSING:
         if gaps:
             return "make such fields empty, which stands for a number that is missing"
+        if field.strip().lower() not in _MISSING | {"nan"}:
+            return "leave such rows out with --complete, or write another number"
         return "leave such rows out with --complete, take what there is of them with --missing, or fill them in"
     return "remove the column, or the row, or write a number"

@@ -117,7 +117,7 @@ def test_a_missing_value_is_no_category(missing):
 def test_a_missing_text_of_a_source_is_told_by_row_and_can_be_left_out(tmp_path, frame):
     frame.loc[77, "colour"] = None
     for source in (to_csv(tmp_path, frame), to_parquet(tmp_path, frame)):
-        with pytest.raises(ValueError, match="NaN in row 77 of .*, column 'colour'"):
+        with pytest.raises(ValueError, match="a missing value in row 77 of .*, column 'colour'"):
             fitted(source)
         assert fitted(fastem.Chunks(source, rows="finite")).categories_[0] == ["blue", "green", "red"]
 

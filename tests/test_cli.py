@@ -207,7 +207,7 @@ def test_columns_are_found_by_the_names_of_the_fit(run, here, tmp_path):
     assert_one_error(wrong, "has columns width, length, and the model was fitted on length, width")
     (tmp_path / "other.csv").write_text("length,depth\n1,2\n3,4\n")
     wrong = run("predict", tmp_path / "named.npz", tmp_path / "other.csv", "--out", tmp_path / "labels.npy")
-    assert_one_error(wrong, "column 2 of", "other.csv is 'depth'", "named.npz was fitted on 'width'", "order")
+    assert_one_error(wrong, "other.csv has the column 'depth' where", "named.npz was fitted on 'width'", "order")
 
 
 def test_score(run):
@@ -357,6 +357,18 @@ def test_version_and_help_are_quick(run):
     script = "import sys, fastem.cli; print(*{'numpy', 'numba', 'sklearn', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=ENVIRONMENT)
     assert done.stdout.strip() == "", "the help waits for imports it does not need"
+
+
+def test_help_is_whole_in_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command, words in {
+        "fit": ["full, tied, diag or", "spherical.", "random_from_data.", "restart,", "incremental, stepwise:"],
+        "predict": ["Write -1, or NaN", "--missing"],
+        "score": ["--missing", "--weights-column"],
+        "impute": ["spherical.", "Others are", "float32."],
+    }.items():
+        code, out, _ = run(command, "--help")
+        assert code == 0 and all(word in out for word in words) and max(map(len, out.splitlines())) <= 80
 
 
 def test_json_has_no_numbers_that_json_has_not():

@@ -76,6 +76,12 @@ def test_the_same_from_a_shell(folder, tmp_path):
     assert_close(fastem.load(tmp_path / "m.npz"), fastem.load(folder / "model.npz"))
 
 
+def test_labels_as_text(run, tmp_path):  # noqa: F811
+    run("predict", "model.npz", "x.npy", "--out", tmp_path / "labels.csv")
+    header, *labels = (tmp_path / "labels.csv").read_text().split()
+    assert header == "label" and (np.array(labels, int) == fastem.load("model.npz").predict(np.load("x.npy"))).all()
+
+
 @pytest.mark.parametrize("ending", [".npy", ".parquet"])
 def test_predict_streams(ending, run, tmp_path):  # noqa: F811
     out, model, X = tmp_path / f"out{ending}", fastem.load("model.npz"), np.load("x.npy")
@@ -191,7 +197,9 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     )
     assert_one_error(run("predict", "model.npz", "part-0.npy", "part-1.npy", "-o", "part-1.npy"), "also a file to read")
     assert_one_error(run("predict", "model.npz", "part-*.npy", "-o", "part-1.npy"), "also a file to read")
-    assert_one_error(run("predict", "model.npz", "x.npy", "-o", tmp_path / "x.txt"), "must end in .npy or .parquet")
+    assert_one_error(
+        run("predict", "model.npz", "x.npy", "-o", tmp_path / "x.txt"), "must end in .npy, .csv or .parquet"
+    )
     np.save(tmp_path / "w.npy", np.ones(7))
     weights = run(*fit, "part-*.npy", "--weights", tmp_path / "w.npy")
     assert_one_error(weights, "--weights has shape (7,); (3000,) is wanted")

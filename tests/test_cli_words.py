@@ -47,3 +47,10 @@ def test_names_of_files_are_not_reworded():
 def test_choices_of_chunks_are_options():
     text = in_options("Drop them with fastem.Chunks(source, rows='finite'); algorithm='stepwise'", "x.npy")
     assert text == "Drop them with --complete; --algorithm 'stepwise'"
+
+
+def test_columns_go_by_their_names():
+    text = "columns 0, 2 (0.1 in column 0), 1 and 2: columns 0 and 1, 1 and 2"
+    said = "columns 'a', 'c' (0.1 in column 'a'), 1 and 2: columns 'a' and 'b', 'b' and 'c'"
+    assert in_options(text, "x.csv", columns=["a", "b", "c"]) == said
+    assert in_options(text, "x.npy") == text

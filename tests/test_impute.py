@@ -312,7 +312,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: Any, capfd: Any) -> None:
     (tmp_path / "y.csv").write_text("a,b\n1,2\n3,x\n")
     for arguments, words in (
         (("y.csv", "-o", "z.npy"), "'x', where a finite number was wanted"),
-        (("x.csv", "-o", "z.txt"), "must end in .npy or .csv or .parquet"),
+        (("x.csv", "-o", "z.txt"), "must end in .npy, .csv or .parquet"),
         (("absent.csv", "-o", "z.npy"), "absent.csv"),
         (("x.csv", "-o", "z.npy", "--model", "y.csv"), "y.csv is not a model of fastem"),
         (("x.csv", "-o", "z.npy", "--model", "absent.npz"), "absent.npz"),

@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 import fastem
+from fastem.columns import words_of_single_values
 from fastem.engine.chunks import chunk
 from fastem.families.gaussian import GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
@@ -332,6 +333,17 @@ def test_a_fit_warns_of_columns_that_no_row_has_both_of() -> None:
             together = Together(data.chunks, pairs)
             assert list(together) and (expected or "") in together.words(model.feature_names_in_)
             assert (together.words(None) == "") == (expected is None)
+
+
+def test_a_column_with_one_value_is_warned_of() -> None:
+    X = np.random.default_rng(4).standard_normal((50, 3))
+    X[1:, 2] = np.nan
+    frame = pandas.DataFrame(X, columns=list("abc"))
+    for model in (missing(max_iter=1, reg_covar=1e-3), missing(max_iter=1, reg_covar=1e-3, covariance_type="diag")):
+        with pytest.warns(UserWarning, match="one value alone is observed in column 'c' of the 50 rows"):
+            model.fit(frame)
+    assert words_of_single_values(X[:1]) == words_of_single_values(X[:, :2]) == ""
+    assert "in column 2 of the 2 rows" in words_of_single_values(X[:2])
 
 
 def test_bad_input_is_told() -> None:

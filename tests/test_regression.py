@@ -23,6 +23,7 @@ from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.poisson_regression import PoissonRegression
 from fastem.families.regression import RegressionStatistics
 from fastem.kernels import mixture
+from fastem.responses import check_response
 
 DATA = Path(__file__).parent / "data"
 N, K = 331, 2
@@ -681,3 +682,12 @@ def test_bad_input_is_told() -> None:
         poisson.partial_fit(X, np.ones(N))
     with pytest.raises(ValueError, match="3 features"):
         fit(linear, X, y).predict(X[:, :2])
+
+
+def test_how_many_responses_are_not_finite():
+    with pytest.raises(
+        ValueError, match="y is 1e\\+40 in row 1, no finite float32 number, and so it is in 2 rows more; fin"
+    ):
+        check_response([1.0, 1e40, np.nan, np.inf], 4, np.dtype(np.float32))
+    with pytest.raises(ValueError, match="y is nan in row 0, no finite float64 number; finite"):
+        check_response([np.nan], 1, np.dtype(np.float64))

@@ -57,7 +57,7 @@ def test_wrong_choices(X):
         Chunks(X, rows_per_chunk=0)
     with pytest.raises(ValueError, match="rows is 'all'"):
         open_source(Chunks(X, rows="all"))
-    with pytest.raises(ReadError, match=r"at row 0 \(chunk 0 .*\): rows\(X\) gave shape \(300, 3\)"):
+    with pytest.raises(ReadError, match=r"at row 0 \(chunk 0\): rows\(X\) gave shape \(300, 3\)"):
         read(Chunks(X, rows=lambda X: X > 0))
     with pytest.raises(ValueError, match="is not read by pyarrow.dataset"):
         open_source(Chunks(X, rows=pa.compute.field("a") > 0))
@@ -84,7 +84,7 @@ def test_wrong_weights(X, weight, message):
 
 
 def test_fewer_and_more_weights_than_rows_of_a_stream(X):
-    with pytest.raises(ReadError, match=r"after row 149 \(chunk 0 .*\): sample_weight has 200 weights, and there"):
+    with pytest.raises(ReadError, match=r"after row 149 \(chunk 0\): sample_weight has 200 weights, and there"):
         read(lambda: iter(cut(X)), sample_weight=np.ones(200))
     with pytest.raises(ReadError, match="sample_weight has 301 weights, and there are 300 rows"):
         read(lambda: iter(cut(X)), sample_weight=np.ones(301))
@@ -149,7 +149,7 @@ def test_faults_of_a_stream(X, second, message):
         finally:
             closed.append(True)
 
-    with pytest.raises(ReadError, match=rf"chunks, after row 149 \(chunk 1 of 100 rows\): .*{message}") as caught:
+    with pytest.raises(ReadError, match=rf"chunks, after row 149 \(chunk 1\): .*{message}") as caught:
         read(Chunks(chunks, rows_per_chunk=100))
     assert caught.value.__cause__ is not None and len(closed) == 2
 
@@ -256,7 +256,7 @@ def test_a_file_that_is_cut_off_while_it_is_read(tmp_path, X):
         chunks = iter(rows)
         next(chunks)
         os.truncate(path, 4_000_000)
-        with pytest.raises(ReadError, match=r"x\.npy, after row \d+ \(chunk .*\): the file is truncated: \d+ bytes"):
+        with pytest.raises(ReadError, match=r"x\.npy, after row \d+ \(chunk \d+\): the file is truncated: \d+ bytes"):
             list(chunks)
 
 

@@ -41,6 +41,8 @@ class Packing(NamedTuple):
     """Whether the same rows have been read before, and were finite."""
     missing: str | None = None
     """What becomes of NaN: "nan" keeps it as a missing entry, else it is an error; None where there is no choice."""
+    gap: str = "NaN"
+    """What messages call NaN."""
     seen: list[tuple[int, int]] | None = None
     """Rows and checksums of the chunks that were read before, to which this pass adds; None: they are not compared."""
 
@@ -178,7 +180,7 @@ def _located(error: Exception, row: int, packing: Packing) -> ReadError:
     """The same fault, with the source, the row and the chunk that was being filled."""
     where = f"after row {row - 1}" if row else "at row 0"
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    chunk = f"chunk {row // packing.rows_per_chunk} of {packing.rows_per_chunk} rows"
+    chunk = f"chunk {row // packing.rows_per_chunk}"
     return ReadError(f"{packing.name}, {where} ({chunk}): {kind}{error or 'it says no more'}")
 
 
@@ -236,10 +238,11 @@ def _check_finite(X: np.ndarray, row: int, packing: Packing) -> None:
     if finite.all():
         return
     i, j = np.argwhere(~finite)[0]
-    what = "NaN" if np.isnan(X[i, j]) else "infinity"
+    what = packing.gap if np.isnan(X[i, j]) else "infinity"
     column = repr(packing.feature_names[j]) if packing.feature_names else j
-    drop = "finite numbers are wanted. Drop incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in"
-    option = f" first{OPTION}" if packing.missing is not None and what == "NaN" else " first"
+    wanted = "finite numbers" if packing.gap == "NaN" else "categories"
+    drop = f"{wanted} are wanted. Drop incomplete rows with fastem.Chunks(source, rows='finite'), or fill them in first"
+    option = OPTION if packing.missing is not None and what == packing.gap else ""
     advice = "finite numbers, or NaN where one is missing, are wanted. Replace it by NaN" if gaps else drop + option
     raise ReadError(
         f"{what} in {packing.name_of_row(row + int(i))}, column {column} "

@@ -113,6 +113,7 @@ class Rows:
             source.feature_names or self.columns,
             self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
             self.missing,
+            "NaN" if source.picked.coding is None else "a missing value",
             None if self._seen is None else self._seen.setdefault(self.rows_per_chunk, []),
         )
         done, weight, largest = 0, 0.0, 0.0
