@@ -78,7 +78,7 @@ class Checkpoint:
             return None
         name = os.fspath(self.path)
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with open(self.path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 entries = {key: file[key] for key in file.files}
             if str(entries["format"]) != FORMAT or int(entries["version"]) != VERSION:
                 raise ValueError("it has another format or version")

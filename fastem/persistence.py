@@ -141,7 +141,7 @@ def read(path: str | os.PathLike) -> Contents:
     check_path(path)
     _check_looks_like_ours(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             entries = {name: file[name] for name in file.files} if "format" in file.files else {}
     except Exception as error:  # zipfile and numpy meet damage with a dozen types, some of them undocumented
         if "allow_pickle" in str(error):  # numpy's words for an array of Python objects
