@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastem.engine import tree
+from fastem.engine.accumulate import grid
 from fastem.engine.chunks import chunk
 from fastem.engine.em import Position, fit_em
 from fastem.engine.initialize import race, subsample
@@ -222,6 +223,14 @@ def test_several_mixtures_stepped_at_once_are_where_each_is_alone(
     for other in (Mixture(Gaussian("tied")), Mixture(family, fixed=frozenset({"means"}))):
         assert step_of_several(other, *arguments[1:]) is None
     assert step_of_several(model, many, arguments[2]) is None
+
+
+@pytest.mark.parametrize(("d", "dtype", "lanes"), [(2, np.float64, 256), (13, np.float64, 128), (13, np.float32, 256)])
+def test_tiles_of_few_rows_are_no_larger_than_these_ask_for(d: int, dtype: type, lanes: int) -> None:
+    assert grid(10**6, d, np.dtype(dtype))[0] == lanes
+    for n in (1, 60, lanes, lanes + 1, 3 * lanes - 70):
+        size, tiles = grid(n, d, np.dtype(dtype))[0], -(-n // lanes)
+        assert n <= size * tiles <= n + tiles * 64 and size <= lanes and size % 32 == 0
 
 
 def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:

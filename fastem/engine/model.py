@@ -51,8 +51,8 @@ class Mixture:
             product if hasattr(family, "groups") else accumulate if hasattr(family, "bricks") else numpy_e_step
         )
         self.halvings = int(getattr(family, "halvings", 0))
-        self.tiles: dict[tuple[np.dtype, int, int], list[Any]] = {}
-        """Scratch of threads that are not at work, by dtype, d and K."""
+        self.tiles: dict[tuple[np.dtype, int, int, int], list[Any]] = {}
+        """Scratch of threads that are not at work, by dtype, d, K and lanes."""
         self._known: tuple[Any, float] = (None, 0.0)
         self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._ordered: tuple[Any, np.ndarray] = (None, UNORDERED)
