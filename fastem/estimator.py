@@ -277,9 +277,10 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         return replace(data, chunks=[rest]), LabelledMixture(family, self.n_jobs, known, fixed)
 
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
-        params = (
-            start_from(start, known, random_state) if known else starting_params(self.init_params, start, random_state)
-        )
+        if known:
+            params = start_from(start, known, random_state)
+        else:
+            params = starting_params(self.init_params, start, random_state, vars(self).get("_growth"))
         return start.floored(self._apply_inits(params, start) or params)
 
     def _record(self, outcome: Outcome, dtype: np.dtype, start: str) -> None:

@@ -136,13 +136,14 @@ class Fitting(NamedTuple):
         if collapse.unparted is not None:
             trees["unparted"] = collapse.unparted
         if self.plan.algorithm == "batch":
-            plain["may_fall"] = place.may_fall()
+            plain["may_fall"] = place.may_fall(place.params)
             trees["before"] = place.before
             if acceleration is not None:
                 plain["acceleration"], leaps = acceleration.state()
                 trees["leaps"] = tuple(leaps)
             if place.plain is not None:
                 trees["plain"] = place.plain
+                plain["plain_may_fall"] = place.may_fall(place.plain)
         elif self.plan.algorithm == "stepwise":
             trees["state"] = place
             if monitor.best is not None:
@@ -168,7 +169,8 @@ class Fitting(NamedTuple):
             if acceleration is not None:
                 acceleration.restore(saved.plain["acceleration"], list(saved.arrays.get("leaps", [])))
             leap = saved.tree("plain", params) if "plain" in saved.arrays else None
-            return Position(params, saved.tree("before", params), lambda: saved.plain["may_fall"], leap)
+            fall, plain_fall = saved.plain["may_fall"], saved.plain.get("plain_may_fall", 0.0)
+            return Position(params, saved.tree("before", params), lambda at: plain_fall if at is leap else fall, leap)
         expected = self.model.expected_statistics(params)
         if self.plan.algorithm == "stepwise":
             like = stepwise.begin(self.model, params)

@@ -13,7 +13,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem.engine.initialize import subsample
-from fastem.engine.model import Mixture, MixtureParams
+from fastem.engine.model import Mixture
+from fastem.growing import Growth
 from fastem.mixture import GaussianMixture
 from fastem.starts import Start, sample_size
 from fastem.validation import check_choice, check_seed, check_weights
@@ -95,7 +96,8 @@ def select(
         memory. Weights count there too. Mixtures of regressions take a share.
     warm : bool, default True
         Begin each size also from the one before it of the same settings, with a component more where the data are
-        worst explained, and keep the better fit.
+        worst explained, and keep the better fit. Of Gaussians and few rows several such starts, and some with one of
+        the components cut in two, race with the others, and there is one fit.
     random_state : int, RandomState or None
     progress : bool, default False
         Show a bar on standard error, with the best fit so far.
@@ -215,18 +217,23 @@ def _parted(rows: Rows, held_out: Any, random_state: Any) -> tuple[Rows, Rows]:
 
 def _better(model: Any, before: Any, rows: Rows) -> Any:
     """The model fitted from its own start, or from the fit of one component less where that ends higher."""
+    growth = None
+    if before is not None and len(before.weights_) + 1 == model.n_components:
+        growth = Growth(before._get_params_())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` stands in the table
+        model._growth = growth
         rows.fit(model)
-        if before is None or len(before.weights_) + 1 != model.n_components:
+        del model._growth
+        if growth is None or growth.raced:
             return model
         other = type(model)(**model.get_params(deep=False))
-        _grown(other, before, rows)
+        _grown(other, before, growth, rows)
         rows.fit(other.set_params(warm_start=True)).set_params(warm_start=False)
     return other if other.lower_bound_ > model.lower_bound_ else model
 
 
-def _grown(model: Any, before: Any, rows: Rows) -> None:
+def _grown(model: Any, before: Any, growth: Growth, rows: Rows) -> None:
     """Give `model` the parameters of `before`, and one component more about a row that these explain badly."""
     rng = np.random.default_rng(model.random_state)
     with model._opened(rows.X, rows.sample_weight, rows.y, reset=True) as data:
@@ -236,15 +243,7 @@ def _grown(model: Any, before: Any, rows: Rows) -> None:
     model._check_start(start)
     if hasattr(before, "centre_"):  # about which the parameters of regressions are
         model.centre_ = engine.family.centre = before.centre_
-    params = before._get_params_()
-    k = len(params.weights)
-    log_prob = engine.rows(params, sample, "log_prob")["log_prob"]
-    worst = np.argsort(log_prob, kind="stable")[: max(1, len(log_prob) // 20)]
-    row = sample.X[rng.choice(worst)].astype(np.float64)
-    components = engine.family.kept(params.components, np.append(np.arange(k), np.argmax(params.weights)))
-    components = engine.family.reseeded(components, k, row, start.scale)
-    weights = np.append(params.weights * k, 1.0) / (k + 1)
-    model._set_params_(MixtureParams(weights, components), sample.X.dtype)
+    model._set_params_(growth.one(start, rng), sample.X.dtype)
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

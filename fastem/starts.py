@@ -1,6 +1,6 @@
 """Starts, made from a sample of the rows: scikit-learn's four, and the race. The seeding is scikit-learn's."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from fastem import seeding
 from fastem.engine.chunks import Chunk
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
+from fastem.engine.several import is_separable, parted
 from fastem.families.base import Scale
 from fastem.validation import distinct_rows
 from fastem.wording import plural
@@ -20,6 +21,9 @@ some hundred rows 24 in place of 48 ended lower in a fifth of the fits, and 12 i
 
 OWN_SEEDING = 1_000_000
 """Numbers of a sample, times K, up to which scikit-learn's seeding is not faster, and its import would cost 0.2 s."""
+
+FEW_COLUMNS, GROWN_ROUNDS = 4, (4, 8, 16)
+"""Columns up to which half of `MOST_RUNNERS` do beside starts from a smaller fit, and rounds of a race with these."""
 
 
 class Start(NamedTuple):
@@ -95,12 +99,16 @@ def spread(mean: np.ndarray, covariance: np.ndarray) -> Scale:
     return Scale(mean, covariance, np.where(deviation > 1e-9 * np.abs(mean), deviation, fallback))
 
 
-def starting_params(init_params: str, start: Start, random_state: np.random.RandomState) -> MixtureParams:
-    """The parameters EM begins with, made from the sample."""
+def starting_params(
+    init_params: str, start: Start, random_state: np.random.RandomState, growth: Any = None
+) -> MixtureParams:
+    """The parameters EM begins with, made from the sample; and on few rows from the `growth` of a smaller fit."""
     if start.k == 1:
         return _from_labels(start, np.zeros(len(start.T), int))  # there is one start only
     if init_params == "race":
-        return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
+        if growth is None or _runners(start) < MOST_RUNNERS or not is_separable(start.model):
+            return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
+        return _race_with(growth, start, random_state)
     X, weight = start.T - start.scale.mean, _weights(start.sample)
     if init_params == "kmeans":
         return _from_labels(start, _kmeans_labels(X, start.k, weight, random_state))
@@ -113,6 +121,18 @@ def starting_params(init_params: str, start: Start, random_state: np.random.Rand
         return MixtureParams(np.full(start.k, 1.0 / start.k), components)
     resp = random_state.uniform(size=(len(X), start.k))
     return _from_responsibilities(start, resp / resp.sum(axis=1, keepdims=True))
+
+
+def _race_with(growth: Any, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+    """The winner of a race in which starts from a smaller fit take part: fewer others do, in fewer rounds.
+
+    On five tables with K from 2 to 4 it ended higher three times as often as it ended lower than the better of two
+    fits, one from a whole race without those starts and one from one of them; at half the cost.
+    """
+    runners = MOST_RUNNERS // 2 if start.T.shape[1] <= FEW_COLUMNS else MOST_RUNNERS
+    candidates = list(_candidates(start, random_state, runners))
+    candidates += growth.starts(start, np.random.default_rng(random_state.randint(np.iinfo(np.int32).max)))
+    return race(start.model, candidates, start.sample, start.floored, start.stop, GROWN_ROUNDS)
 
 
 def _seeds(X: np.ndarray, k: int, weight: np.ndarray | None, random_state: Any) -> np.ndarray:
@@ -141,25 +161,36 @@ def _nearest(X: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return seeding.nearest(X, centres[None])[0]
 
 
-def _candidates(start: Start, random_state: np.random.RandomState) -> Iterator[MixtureParams]:
+def _candidates(start: Start, random_state: np.random.RandomState, most: int = MOST_RUNNERS) -> Iterator[MixtureParams]:
     """k-means++ seeds and short k-means runs: on the sample as it is, standardised, and whitened."""
     X, weight = start.T - start.scale.mean, _weights(start.sample)
     values, vectors = np.linalg.eigh(start.scale.covariance / np.outer(start.scale.deviation, start.scale.deviation))
     standard = X / start.scale.deviation
     whitened = standard @ vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300)))
-    spaces, work = (X, standard, whitened), X.size * start.k
-    seed, runners = random_state.randint(np.iinfo(np.int32).max), 2_000_000 // work
-    if runners >= MOST_RUNNERS:
-        found: Iterable[np.ndarray] = _labels_at_once(spaces, start.k, weight, np.random.default_rng(seed))
-    else:
-        runners = int(np.clip(runners, np.clip(200_000_000 // work, 4, RUNNERS), MOST_RUNNERS))
-        found = _labels_in_turn(spaces, start.k, weight, np.random.RandomState(seed), runners)
-    yield from (_from_labels(start, labels) for labels in found)
+    spaces, runners = (X, standard, whitened), _runners(start)
+    seed = random_state.randint(np.iinfo(np.int32).max)
+    if runners == MOST_RUNNERS:
+        found = _labels_at_once(spaces, start.k, weight, np.random.default_rng(seed), most)
+        if is_separable(start.model):
+            yield from _from_many_labels(start, found)
+        else:
+            yield from (_from_labels(start, labels) for labels in found)
+        return
+    for labels in _labels_in_turn(spaces, start.k, weight, np.random.RandomState(seed), runners):
+        yield _from_labels(start, labels)
 
 
-def _labels_at_once(spaces: tuple, k: int, weight: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """Labels for each of the most starts that part the rows in ways of their own, half of them by k-means."""
-    runs = MOST_RUNNERS // len(spaces)
+def _runners(start: Start) -> int:
+    """How many starts race."""
+    work = start.T.size * start.k
+    return int(np.clip(2_000_000 // work, np.clip(200_000_000 // work, 4, RUNNERS), MOST_RUNNERS))
+
+
+def _labels_at_once(
+    spaces: tuple, k: int, weight: np.ndarray | None, rng: np.random.Generator, runners: int
+) -> np.ndarray:
+    """Labels for each of so many starts that part the rows in ways of their own, half of them by k-means."""
+    runs = runners // len(spaces)
     centres = [seeding.seeds(X, k, runs, weight, rng) for X in spaces]
     found = [seeding.k_means(X, seeds[: runs // 2], weight) for X, seeds in zip(spaces, centres)]
     found += [seeding.nearest(X, seeds[runs // 2 :]) for X, seeds in zip(spaces, centres)]
@@ -189,6 +220,15 @@ def _weights(data: Chunk) -> np.ndarray | None:
 
 def _from_labels(start: Start, labels: np.ndarray) -> MixtureParams:
     return _from_responsibilities(start, np.eye(start.k)[labels])
+
+
+def _from_many_labels(start: Start, labels: np.ndarray) -> list[MixtureParams]:
+    """A start of each of the labels (r, n), all components made together."""
+    resp = np.eye(start.k)[labels.T].reshape(len(start.T), -1)
+    together = _from_responsibilities(start, resp)
+    weights = together.weights.reshape(-1, start.k)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    return parted(together._replace(weights=weights.ravel()), len(labels))
 
 
 def _from_responsibilities(start: Start, resp: np.ndarray) -> MixtureParams:

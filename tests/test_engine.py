@@ -240,6 +240,14 @@ def test_several_mixtures_stepped_at_once_are_where_each_is_alone(
     assert step_of_several(model, many, arguments[2]) is None
 
 
+@pytest.mark.parametrize(("d", "dtype", "lanes"), [(2, np.float64, 256), (13, np.float64, 128), (13, np.float32, 256)])
+def test_tiles_of_few_rows_are_no_larger_than_these_ask_for(d: int, dtype: type, lanes: int) -> None:
+    assert accumulate.grid(10**6, d, np.dtype(dtype))[0] == lanes
+    for n in (1, 60, lanes, lanes + 1, 3 * lanes - 70):
+        size, tiles = accumulate.grid(n, d, np.dtype(dtype))[0], -(-n // lanes)
+        assert n <= size * tiles <= n + tiles * 64 and size <= lanes and size % 32 == 0
+
+
 def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:
     gains = 1e-3 * 0.5 ** np.arange(20) + 5e-6 * 1.2 ** np.arange(20)  # two rates alone would stop at the fifth
     monitor = ConvergenceMonitor(Rules(tol=1e-4), 2e-16)

@@ -12,7 +12,7 @@ import reference
 from scipy.stats import multivariate_normal
 
 from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.kernels import jit, mixture, moments, row_moments, simd, special, whiten
+from fastem.kernels import jit, mixture, moments, row_moments, simd, special, triangles, whiten
 
 RNG = np.random.default_rng(5)
 DTYPES = [np.float64, np.float32]
@@ -274,3 +274,17 @@ def test_processes_that_compile_at_the_same_time(tmp_path) -> None:
     for argument in ("race", "read", "race", "read"):
         done = subprocess.run([sys.executable, script, argument], env=environment, capture_output=True, check=True)
         assert done.stdout.split() == [b"11", b"21"], argument
+
+
+@pytest.mark.parametrize("invert", [triangles.invert_factors, triangles.inverter()], ids=["brick", "compiled"])
+@pytest.mark.parametrize("d", [1, 2, 5, 13])
+def test_small_covariances_are_factored_as_by_lapack(invert, d: int) -> None:
+    a = RNG.standard_normal((3, d, 2 * d))
+    matrices = a @ a.swapaxes(1, 2)
+    factors = np.full_like(matrices, np.nan)
+    assert invert(matrices, factors) == 3
+    lower = np.linalg.cholesky(matrices)
+    np.testing.assert_allclose(factors, np.linalg.inv(lower).swapaxes(1, 2), rtol=1e-10, atol=1e-12)
+    assert (np.tril(factors, -1) == 0).all()
+    for bad in (np.zeros((d, d)), -np.eye(d), np.full((d, d), np.nan), np.full((d, d), np.inf)):
+        assert invert(np.stack([matrices[0], bad, matrices[2]]), factors) == 1

@@ -87,12 +87,12 @@ def test_ctrl_c_in_the_race_goes_on_with_its_leader() -> None:
     script = """
 import signal
 from fastem import starts
-made, starts._from_labels = starts._from_labels, None
-def from_labels(*arguments):
+made, starts._from_responsibilities = starts._from_responsibilities, None
+def from_responsibilities(*arguments):
     print("start", flush=True)
     signal.raise_signal(signal.SIGINT)
     return made(*arguments)
-starts._from_labels = from_labels
+starts._from_responsibilities = from_responsibilities
 warnings.simplefilter("ignore")
 estimator = fastem.GaussianMixture(2, covariance_type="diag", n_init=3, random_state=0).fit(X)
 print(estimator.stop_reason_, estimator.n_iter_, estimator.predict(X[:1]).shape)

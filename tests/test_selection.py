@@ -10,6 +10,9 @@ import pytest
 from rich.console import Console
 
 import fastem
+from fastem.families import covariance
+from fastem.families.base import Scale
+from fastem.families.gaussian import Gaussian, GaussianParams
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,33 @@ def test_a_warm_start_is_never_worse(X: np.ndarray) -> None:
     cold = fastem.select(X, range(1, 7), warm=False, **options).table.set_index("n_components")
     warm = fastem.select(X, range(1, 7), **options).table.set_index("n_components")
     assert (warm.log_likelihood.sort_index() >= cold.log_likelihood.sort_index() - 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "fits"),
+    [({}, 3), ({"covariance_type": "tied"}, 5), ({"init_params": "random"}, 5), ({"warm": False}, 3)],
+)
+def test_starts_from_the_smaller_fit_race_with_the_others_of_gaussians(X: np.ndarray, options: dict, fits: int) -> None:
+    seen = []
+    fastem.select(X, [1, 2, 3], callback=lambda progress: seen.append(progress.n_iter) and False, **options)
+    assert seen.count(1) == fits
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_a_component_is_cut_into_halves_with_its_moments(covariance_type: str) -> None:
+    rng = np.random.default_rng(3)
+    scale = Scale(np.zeros(3), np.diag([1.0, 4.0, 100.0]), np.array([1.0, 2.0, 10.0]))
+    family, a = Gaussian(covariance_type), rng.standard_normal((2, 3, 5)) * np.array([1.0, 2.0, 10.0])[:, None]
+    before = GaussianParams(rng.standard_normal((2, 3)), covariance.reduce(a @ a.swapaxes(1, 2), covariance_type))
+    means, covariances = family.split(before, 0, scale)
+    np.testing.assert_allclose((means[0] + means[2]) / 2, before.means[0])
+    np.testing.assert_allclose(means[1], before.means[1])
+    assert not family.singular(GaussianParams(means, covariances)).any()
+    apart = (means[0] - means[2]) / 2
+    matrices = covariance.expand(covariances, covariance_type, 3, 3)
+    both = (matrices[0] + matrices[2]) / 2 + np.outer(apart, apart)
+    wanted, found = (covariance.reduce(m[None], covariance_type)[0] for m in (a[0] @ a[0].T, both))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_other_families_weights_and_sources() -> None:

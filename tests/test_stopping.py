@@ -189,3 +189,21 @@ def test_an_accelerated_fit_leaves_no_more_than_tol(accelerate: str, table: Call
     best = score(1e-13)
     for tol in (1e-4, 1e-6, 1e-8):
         assert best - score(tol) < 2 * tol
+
+
+def test_leaps_are_taken_under_a_ridge_from_above_too() -> None:
+    """The ridge keeps covariances from where the log-likelihood is highest, and a start may be there."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (300, 2)), rng.normal(1.5, 0.7, (300, 2))])
+    high = fastem.GaussianMixture(2, reg_covar=0.0, tol=1e-9, random_state=0, n_jobs=1).fit(X)
+    start = {"weights_init": high.weights_, "means_init": high.means_, "precisions_init": high.precisions_}
+
+    def run(accelerate: str | None) -> fastem.GaussianMixture:
+        options = {"reg_covar": 0.05, "tol": 1e-9, "max_iter": 3000, "n_jobs": 1}
+        return fastem.GaussianMixture(2, accelerate=accelerate, **options, **start).fit(X)
+
+    plain, quick = run(None), run("squarem")
+    assert (np.diff(plain.history_["log_likelihood"]) < 0).all()
+    assert plain.converged_ and quick.converged_ and quick.n_iter_ < 0.7 * plain.n_iter_
+    assert quick.diagnostics_["extrapolated"]["accepted"] > 0
+    np.testing.assert_allclose(quick.means_, plain.means_, atol=1e-4)

@@ -227,7 +227,7 @@ class Acceleration:
         self._gain += gain
         if not self._leapt or self._rest:
             return
-        self._small = self._small + 1 if self._gain <= max(self.tol / 4**self._rests, still) else 0
+        self._small = self._small + 1 if abs(self._gain) <= max(self.tol / 4**self._rests, still) else 0
         self._gain, self._leapt = 0.0, False
         if self._small >= 2:
             self._small, self._rest = 0, REST

@@ -10,6 +10,7 @@ from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
 from fastem.kernels.mixture import Tile, make_tile, mixture_e_step, mixture_rows, mixture_sums
+from fastem.kernels.simd import GROUP, NATIVE_OF
 
 
 class Slots(NamedTuple):
@@ -20,8 +21,6 @@ class Slots(NamedTuple):
     """Slots that chunks may ask for; there are fewer where statistics are large."""
     prepared: tuple[np.ndarray, Any]
     sums: Any
-    tiles: list
-    """Scratch of the threads that are not at work."""
 
 
 ONES = np.zeros(0)
@@ -41,9 +40,14 @@ def from_factory(factory: Callable, *bricks: Callable) -> Callable:
 
 
 def grid(n: int, d: int, dtype: np.dtype) -> tuple[int, int]:
-    """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads."""
+    """Lanes of a tile and number of slots for n rows: of the data alone, so that sums do not depend on threads.
+
+    Lanes without a row cost as much as others, and are of a few rows up to half: tiles are no larger than rows ask for.
+    """
     lanes = next(size for most, size in LANE_BYTES if d <= most) // dtype.itemsize
-    tiles = -(-n // lanes)
+    tiles = max(1, -(-n // lanes))
+    least = GROUP * NATIVE_OF[np.dtype(dtype)]
+    lanes = max(least, -(-n // (tiles * least)) * least)
     # A slot leaves the caches for the next: 64 share the work well, and more of them are worth it with tiles enough.
     return lanes, max(1, min(64, -(-tiles // 4)), min(256, tiles // 32))
 
@@ -77,14 +81,15 @@ class Fold:
             self._slots = slots = self._fresh(chunk, most)
         log_likelihood = np.zeros(min(most, len(tree.leaves(slots.sums)[0])))
         loop = self._loop(chunk, slots, log_likelihood, lanes)
+        tiles = self.model.tiles.setdefault((dtype, chunk.X.shape[1], len(self.params.weights), lanes), [])
 
         def run(first: int, last: int) -> None:
             try:
-                tile = slots.tiles.pop()
+                tile = tiles.pop()
             except IndexError:
                 tile = self._tile(chunk, lanes)
             loop(first, last, tile)
-            slots.tiles.append(tile)
+            tiles.append(tile)
 
         run_slots(run, len(log_likelihood), self.model.n_jobs)
         return float(log_likelihood.sum())
@@ -122,15 +127,14 @@ class Fold:
         return self._merged()
 
     def _fresh(self, chunk: Chunk, most: int) -> Slots:
-        d, dtype = chunk.X.shape[1], self._computed_in(chunk.X.dtype)
+        dtype = self._computed_in(chunk.X.dtype)
         family, components = self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
         sums = family.zeros(components, 1, prepared[1])
         if most > 1:
             one = sum(a.nbytes for a in tree.leaves(sums))
             sums = family.zeros(components, min(most, max(4, SLOT_BYTES // one)), prepared[1])
-        tiles = self.model.tiles.setdefault((dtype, d, len(self.params.weights)), [])
-        return Slots(dtype, most, prepared, sums, tiles)
+        return Slots(dtype, most, prepared, sums)
 
     def _merged(self) -> Any:
         """The sums so far, or None, plus those of the slots."""

@@ -66,7 +66,9 @@ class Bound:
         """Parameters without collapsed components, and whether any was moved, dropped or floored for the first time."""
         policy, family = self.policy, self.model.family
         mask = family.collapsed(params.components, statistics.components)
-        held = np.isin(np.arange(len(mask)), policy.floored) & (policy.policy != "drop")
+        held = np.zeros(len(mask), bool)
+        if policy.floored and policy.policy != "drop":
+            held = np.isin(np.arange(len(mask)), policy.floored)
         none_left = bool((mask | held).all())
         if held.any():  # collapsed or not: with missing entries EM shrinks them from their floor by and by
             params = params._replace(components=family.floored(params.components, held, policy.scale))

@@ -16,12 +16,12 @@ class Position(NamedTuple):
     """Where the loop stands between two iterations.
 
     `before` are the parameters before the last M-step, to which the fit returns where the log-likelihood falls by more
-    than ``may_fall()``. Where `params` were extrapolated, `plain` are those of the M-step.
+    than ``may_fall(params)``. Where `params` were extrapolated, `plain` are those of the M-step.
     """
 
     params: Any
     before: Any = None
-    may_fall: Callable[[], float] = lambda: 0.0
+    may_fall: Callable[[Any], float] = lambda params: 0.0
     plain: Any = None
 
 
@@ -65,7 +65,8 @@ def fit_em(
         # Sums may overflow though the log-likelihood does not.
         log_likelihood = model.objective(params, statistics) if tree.is_finite(statistics) else np.nan
         if plain is not None and acceleration is not None:
-            accepted = monitor.rises(log_likelihood, statistics.weight)
+            # Under a ridge EM may come from above: then leaps may fall, too, as far as the penalty does.
+            accepted = monitor.rises(log_likelihood, statistics.weight, partial(may_fall, params))
             acceleration.judged(accepted)
             if not accepted:
                 params, plain = plain, None
@@ -76,7 +77,7 @@ def fit_em(
             continue
         halvings = 0
         after = model.m_step(statistics, params)
-        if not monitor.observe(log_likelihood, statistics.weight, params, may_fall):
+        if not monitor.observe(log_likelihood, statistics.weight, params, partial(may_fall, params)):
             return before
         moved = False
         if repair:
@@ -88,13 +89,17 @@ def fit_em(
         guess = None if acceleration is None else _guess(acceleration, model, params, after, monitor, moved)
         place = Position(after if guess is None else guess, params, plain=None if guess is None else after)
         if not moved:
-            place = place._replace(may_fall=partial(model.may_fall, params, after, statistics))
+            place = place._replace(may_fall=partial(_may_fall, model, params, statistics))
         keep(place)
         params, before, may_fall, plain = place
     params = params if plain is None else plain
     if monitor.converged or not getattr(model, "halvings", 0):
         return params
     return _verified(model, params, before, chunks, monitor) if monitor.stop_reason == "max_iter" else before
+
+
+def _may_fall(model: Any, before: Any, statistics: Any, params: Any) -> float:
+    return model.may_fall(before, params, statistics)
 
 
 def _verified(model: Any, params: Any, before: Any, chunks: Iterable[Chunk], monitor: ConvergenceMonitor) -> Any:

@@ -51,8 +51,8 @@ class Mixture:
             product if hasattr(family, "groups") else accumulate if hasattr(family, "bricks") else numpy_e_step
         )
         self.halvings = int(getattr(family, "halvings", 0))
-        self.tiles: dict[tuple[np.dtype, int, int], list[Any]] = {}
-        """Scratch of threads that are not at work, by dtype, d and K."""
+        self.tiles: dict[tuple[np.dtype, int, int, int], list[Any]] = {}
+        """Scratch of threads that are not at work, by dtype, d, K and lanes."""
         self._known: tuple[Any, float] = (None, 0.0)
         self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._stepped: tuple[Any, Any, Any] = (None, None, None)
@@ -153,9 +153,11 @@ class Mixture:
         return max(family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w), 0.0)
 
     def may_fall(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
-        """How far the log-likelihood may have fallen by that M-step, and by rounding."""
+        """How far the objective may have fallen by that M-step, and by rounding; what a prior gained is part of it."""
         rounding = self.family.rounding(after.components, after.weights)
-        return self.eased(before, after, statistics) + statistics.weight * rounding
+        gained = self.family.log_prior(after.components) - self.family.log_prior(before.components)
+        eased = max(self.eased(before, after, statistics) - max(gained, 0.0), 0.0)
+        return eased + statistics.weight * rounding
 
     def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
         """Statistics that were summed about `old`, about `new`."""

@@ -126,10 +126,13 @@ class ConvergenceMonitor:
         del self.history[n_iter:]
         self.stop_reason = "converged"
 
-    def rises(self, log_likelihood: float, weight: float) -> bool:
-        """Whether this log-likelihood is no lower than that of the last iteration, but for rounding."""
+    def rises(self, log_likelihood: float, weight: float, may_fall: Callable[[], float] = lambda: 0.0) -> bool:
+        """Whether this log-likelihood is no lower than that of the last iteration, but for rounding and `may_fall`."""
+        if not np.isfinite(log_likelihood):
+            return False
         last = self.history[-1][0] / weight if self.history else -np.inf
-        return bool(np.isfinite(log_likelihood) and log_likelihood / weight >= last - self.noise * (1 + abs(last)))
+        fall = last - log_likelihood / weight - self.noise * (1 + abs(last))
+        return bool(fall <= 0 or fall <= may_fall() / weight)
 
     def fell(self, log_likelihood: float, weight: float) -> bool:
         """Whether it is lower than that of the last iteration, from which nothing but an M-step led here."""

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 from scipy.linalg.lapack import dtrtri
 
+from fastem.kernels import triangles
+
 PINNED = 2.0
 """Deviation, in units of the rounding of its mean, below which a column does not vary."""
 
@@ -43,7 +45,11 @@ def precisions_cholesky(covariances: np.ndarray, covariance_type: str) -> np.nda
         _reject(np.flatnonzero(~(covariances.reshape(len(covariances), -1) > 0).all(axis=1)))
         return 1.0 / np.sqrt(covariances)
     d = covariances.shape[-1]
-    matrices = covariances.reshape(-1, d, d)
+    matrices = np.ascontiguousarray(covariances, float).reshape(-1, d, d)
+    if d <= triangles.LARGEST:
+        factors = np.empty_like(matrices)
+        if triangles.inverter()(matrices, factors) == len(matrices):
+            return factors.reshape(covariances.shape)
     try:
         lower = np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:
@@ -84,18 +90,18 @@ def singular(
 ) -> np.ndarray:
     """Mask (K,) of covariances without a usable Cholesky factor, of data with that precision.
 
-    `factors` are their `precisions_cholesky`, where all have one.
+    `factors` are their `precisions_cholesky`, where they are known.
     """
     if covariance_type in ("diag", "spherical"):
         variances = covariances.reshape(k, -1)
         return ~((variances > np.finfo(float).tiny) & np.isfinite(variances)).all(axis=1)
     d = covariances.shape[-1]
     matrices = covariances.reshape(-1, d, d)
-    if factors is None:
+    try:
+        diagonal = None if factors is None else 1.0 / np.diagonal(factors.reshape(-1, d, d), axis1=1, axis2=2)
+        bad = ~_well_factored(matrices, eps, diagonal)
+    except np.linalg.LinAlgError:
         bad = np.array([_fails(m, eps) for m in matrices])
-    else:
-        pivots = np.diagonal(factors.reshape(-1, d, d), axis1=1, axis2=2) ** -2.0
-        bad = ~_well_factored(matrices, pivots, eps)
     return bad if len(bad) == k else np.repeat(bad, k)
 
 
@@ -113,11 +119,14 @@ def pinned(covariances: np.ndarray, covariance_type: str, means: np.ndarray, eps
     return (variances < (PINNED * eps * sizes) ** 2).any(axis=1)
 
 
-def _well_factored(matrices: np.ndarray, pivots: np.ndarray, eps: float) -> np.ndarray:
+def _well_factored(matrices: np.ndarray, eps: float, diagonal: np.ndarray | None = None) -> np.ndarray:
     """Whether each feature keeps more of its variance, given those before it, than rounding can feign.
 
-    That is its pivot (K, d), the square of the Cholesky factor's diagonal.
+    `diagonal` (m, d) is that of their Cholesky factors, where it is known.
     """
+    if diagonal is None:
+        diagonal = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
+    pivots = diagonal**2
     variances = np.diagonal(matrices, axis1=1, axis2=2)
     d = matrices.shape[-1]
     return (pivots > 8 * d * eps * variances).all(axis=1) & np.isfinite(pivots).all(axis=1)
@@ -125,8 +134,7 @@ def _well_factored(matrices: np.ndarray, pivots: np.ndarray, eps: float) -> np.n
 
 def _fails(matrix: np.ndarray, eps: float) -> bool:
     try:
-        pivots = np.diagonal(np.linalg.cholesky(matrix)) ** 2
-        return not _well_factored(matrix[None], pivots[None], eps)[0]
+        return not _well_factored(matrix[None], eps)[0]
     except np.linalg.LinAlgError:
         return True
 

@@ -9,7 +9,7 @@ from fastem.families import covariance
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
-KEPT = 1 << 20
+KEPT = 4 << 20
 """Bytes of covariances up to which their factors are kept."""
 
 
@@ -40,6 +40,15 @@ class GaussianMoments:
             self._known = (*self._known[-1:], (params.covariances, factors))
         return factors
 
+    def _kept_factors(self, params: Any) -> np.ndarray | None:
+        """`precisions_cholesky` where it will be kept for the next who asks, and there is one."""
+        if params.covariances.nbytes > KEPT:
+            return None
+        try:
+            return self.precisions_cholesky(params)
+        except ValueError:
+            return None
+
     def _factors(self, params: Any) -> np.ndarray:
         """Upper triangles U (K, d, d) with S^-1 = U U^T."""
         factors = self.precisions_cholesky(params)
@@ -49,13 +58,6 @@ class GaussianMoments:
     def separable(self) -> bool:
         """Whether several mixtures can be stepped as one, that is, no parameter is common to all components."""
         return self.covariance_type != "tied"
-
-    def parts(self, prepared: Any, r: int) -> list[Any]:
-        """The Prepared of each of r mixtures of as many components, which were prepared as one."""
-        shift, means, scales, constant, *rest = prepared
-        leaves = [leaf.reshape(r, -1, *leaf.shape[1:]) for leaf in (means, scales, *rest)]
-        rows = zip(*leaves[:2], constant.reshape(r, 1, -1), *leaves[2:])
-        return [type(prepared)(shift, *row) for row in rows]
 
     def held(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> GaussianStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""

@@ -146,30 +146,32 @@ def row_of(tile, i):
 
 
 @brick
-def normalize(tile, log_weights):
+def normalize(tile, log_weights, r=0):
     """resp[k, b] = w_b p(k | x_b), root = sqrt(resp), log_prob = log p(x_b); returns sum_b w_b log p(x_b).
 
-    The exponential is taken of half the difference, so that the roots cost one square root a row instead of K.
+    Of the r-th of several mixtures, whose components follow each other. The exponential is taken of half the
+    difference, so that the roots cost one square root a row instead of K.
     """
     resp, root, weight = tile.resp, tile.root, tile.weight
     components, lanes = log_weights.shape[1], resp.shape[1]
+    start, end = r * components, (r + 1) * components
     log_likelihood = 0.0
     least = LEAST_DOUBLE if resp.itemsize == 8 else LEAST
     speck = SPECK_DOUBLE if resp.itemsize == 8 else SPECK
     for b in range(0, lanes, group(resp)):
-        top = like(load(resp, 0, b), least)
-        for k in range(components):
-            half = (load(resp, k, b) + splat(log_weights, 0, k)) * like(top, 0.5)
+        top = like(load(resp, start, b), least)
+        for k in range(start, end):
+            half = (load(resp, k, b) + splat(log_weights, r, k - start)) * like(top, 0.5)
             store(resp, k, b, half)
             top = maximum(half, top)
         s = like(top, 0.0)
-        for k in range(components):
+        for k in range(start, end):
             e = maximum(exp(maximum(load(resp, k, b), like(top, least)) - top), like(top, speck)) - like(top, speck)
             store(root, k, b, e)
             s = fma(e, e, s)
         w = load(weight, 0, b)
         scale = sqrt(w / s)
-        for k in range(components):
+        for k in range(start, end):
             e = load(root, k, b) * scale
             store(root, k, b, e)
             store(resp, k, b, e * e)
@@ -185,20 +187,23 @@ def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
     Returns ``e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, tile)``, which for the
     slots s from first up to last adds the statistics of their rows to ``statistics[...][s]`` and writes their
     log-likelihood to ``log_likelihood[s]``. The slots are equal runs of tiles and depend on the data alone, so the
-    sums have the same bits for any number of threads.
+    sums have the same bits for any number of threads. Where log_weights (R, K) are those of R mixtures, their
+    components follow each other as if they were of one, and log_likelihood has R numbers a slot.
     """
     mark = stamp(log_prob, accumulate)
 
     def e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, tile):
         _ = mark
-        n, slots, lanes = X.shape[0], log_likelihood.size, tile.rows.shape[0]
-        tiles = -(-n // lanes)
+        n, mixtures, lanes = X.shape[0], log_weights.shape[0], tile.rows.shape[0]
+        slots, tiles = log_likelihood.size // mixtures, -(-n // lanes)
         for s in range(first, last):
-            log_likelihood[s] = 0.0
+            for r in range(mixtures * s, mixtures * (s + 1)):
+                log_likelihood[r] = 0.0
             for t in range(tiles * s // slots, tiles * (s + 1) // slots):
                 load_tile(X, weight, t * lanes, min(lanes, n - t * lanes), prepared.shift, tile)
                 log_prob(tile, prepared, tile.resp)
-                log_likelihood[s] += normalize(tile, log_weights)
+                for r in range(mixtures):
+                    log_likelihood[mixtures * s + r] += normalize(tile, log_weights, r)
                 accumulate(tile, tile.resp, prepared, statistics, s)
 
     return compiled(e_step)
