@@ -145,3 +145,6 @@ max_time, on_collapse, accelerate
 
     def _family(self, dtype: Any = np.float64) -> FactorAnalyzer:
         return FactorAnalyzer(self.n_factors, self.reg_covar, np.finfo(dtype).eps)
+
+    def _known_family(self, dtype: Any = np.float64) -> FactorAnalyzer:
+        return FactorAnalyzer(self.loadings_.shape[2], self.reg_covar, np.finfo(dtype).eps)

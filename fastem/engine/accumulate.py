@@ -154,8 +154,9 @@ def summed(slots: np.ndarray, n_jobs: int | None) -> np.ndarray:
     out = np.empty((1, m))
 
     def add(first: int, last: int) -> None:
-        part = slice(m * first // pieces, m * last // pieces)
-        flat[:, part].sum(axis=0, out=out[0, part])
+        for p in range(first, last):  # always the same, as NumPy adds a single column in another order
+            part = slice(m * p // pieces, m * (p + 1) // pieces)
+            flat[:, part].sum(axis=0, out=out[0, part])
 
     run_slots(add, pieces, n_jobs)
     return out.reshape(1, *slots.shape[1:])

@@ -74,11 +74,11 @@ class ConvergenceMonitor:
         self._gains: list[float] = []
         self._gains_from = 0.0
         self._below = 0
-        self._since, self._leapt = 0, False
+        self._since, self._leap = 0, -1
 
     @property
     def converged(self) -> bool:
-        """Whether the predicted remaining gain fell below the tolerance."""
+        """Whether less than the tolerance is expected to be gained by going on."""
         return self.stop_reason == "converged"
 
     @property
@@ -95,7 +95,7 @@ class ConvergenceMonitor:
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on as if the fit had never stopped: numbers, texts and lists of them."""
         seconds = time.perf_counter() - self.started
-        names = "history", "stop_reason", "weight", "_gains", "_gains_from", "_below", "_since", "_leapt"
+        names = "history", "stop_reason", "weight", "_gains", "_gains_from", "_below", "_since", "_leap"
         return {"seconds": seconds, **{name: getattr(self, name) for name in names}}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ class ConvergenceMonitor:
 
     def leapt(self) -> None:
         """The parameters of the coming iteration are extrapolated, and its gain says nothing of the next."""
-        self._gains, self._leapt = [], True
+        self._gains, self._leap = [], self.n_iter
 
     def forget_gains(self) -> None:
         """After a repaired component the log-likelihood may fall, and all gains before predict nothing."""
@@ -166,7 +166,7 @@ class ConvergenceMonitor:
         self._gains_from = log_likelihood
         self.history.append((log_likelihood, now - self.started))
         predicted = self._remaining(self.still * (1 + abs(mean)), noise)
-        remaining = min(predicted, self._later_half(1))
+        remaining = min(predicted, self._later_half(1)[0])
         speed = self.n_rows / max(now - self.last, 1e-9)
         self.last = now
         progress = Progress(self.n_iter, log_likelihood, weight, gain, remaining, now - self.started, speed, params)
@@ -185,19 +185,26 @@ class ConvergenceMonitor:
         rate = max(rates) + max(rates[1] - rates[0], 0.0) / (1 - max(rates))
         return gains[-1] * rate / (1 - rate) if rate < 1 else np.inf
 
-    def _later_half(self, least: int) -> float:
-        """Gained by the later half of the iterations since a repair, or the last `least`; inf if there are fewer."""
+    def _later_half(self, least: int) -> tuple[float, bool]:
+        """Gained by the later half of the iterations since a repair, or the last `least`; inf if there are fewer.
+
+        And whether no more than that remains: there are leaps in that half, and its gains fall like 1 / t^2, by half
+        from its first part to its second, at which a third more is allowed for what leaps leave to chance.
+        """
         last = self.n_iter - 1
         first = last - max((last - self._since + 1) // 2, least)
-        if not self._leapt or first < self._since:
-            return np.inf
-        return abs(self.history[last][0] - self.history[first][0]) / self.weight
+        if first < self._since or self._leap < 0:
+            return np.inf, False
+        before, middle, now = (self.history[i][0] for i in (first, (first + last) // 2, last))
+        falls = self._leap >= first and abs(now - middle) <= 2 / 3 * abs(middle - before)
+        return abs(now - before) / self.weight, falls
 
     def _stop(self, progress: Progress, predicted: float) -> str | None:
         rules = self.rules
         wants_stop = rules.callback is not None and bool(rules.callback(progress))
         self._below = self._below + 1 if predicted < rules.tol else 0
-        if self._below >= self.PATIENCE or (self._below and predicted == 0) or self._later_half(self.HALF) < rules.tol:
+        gained, falls = self._later_half(self.HALF)
+        if self._below >= self.PATIENCE or (self._below and predicted == 0) or (falls and gained < rules.tol):
             return "converged"
         if wants_stop:
             return "callback"

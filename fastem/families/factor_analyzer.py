@@ -91,6 +91,8 @@ class FactorAnalyzer(Plain):
                 f"noise variances are as low as {least:.3g}, and reg_covar, which they are not to fall below, is "
                 f"{self.reg_covar:.3g}. Use a smaller reg_covar, or start elsewhere"
             )
+        if m != self.n_factors:  # the room that tiles have for them
+            raise ValueError(f"loadings have {m} factors, and n_factors is {self.n_factors}. Fit anew")
         core, padded = Core.of(params), _padded(d, dtype)
         shift = params.means[np.argmax(weights)]
         rows = np.zeros((2, k, padded), dtype)
