@@ -1,7 +1,9 @@
 """Tables copied from file to file with all of their columns, while the gaps of some are filled."""
 
 import csv
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -16,6 +18,9 @@ from fastem.sources.csv_files import csv_types
 from fastem.sources.opening import ARROW, names_of_file
 from fastem.sources.stores import needed
 from fastem.tables import check_names, text_rows
+
+_PADDED = re.compile(r"\s*([+]|-?0\d|-0\s*$)")
+"""Whole numbers whose texts numbers do not give back."""
 
 LINES = 4096
 """Lines of a .csv file that are held as texts at a time."""
@@ -91,14 +96,14 @@ def write_parquet(
     `dtype`, or where that is None the type of float that they had, or else float64.
     """
     arrow = needed("pyarrow", os.fspath(out))
-    types = _types(paths[0])
+    types = _exact(paths, _types(paths[0]))
     names = common_names(paths) or _numbered(len(types))
     check_names(names, paths[0])
     anew = {c: j for j, c in enumerate(filled.columns) if not kept[j]}
     for c in anew:
         own = types[c] if arrow.types.is_floating(types[c]) else arrow.float64()
         types[c] = own if dtype is None else arrow.from_numpy_dtype(np.dtype(dtype))
-    schema = arrow.schema(list(zip(names, types)))
+    schema = arrow.schema(list(zip(names, types)), _notes(paths[0], {names[c]: types[c] for c in anew}))
     with ExitStack() as stack:
         temporary = stack.enter_context(written_beside(out))
         file = stack.enter_context(needed("pyarrow.parquet", os.fspath(out)).ParquetWriter(temporary, schema))
@@ -113,6 +118,33 @@ def write_parquet(
                 ]
                 file.write_batch(arrow.record_batch(arrays, schema=schema))
         filled.end()
+
+
+def _exact(paths: Sequence[str], types: list[Any]) -> list[Any]:
+    """The types, but text where a .csv file has whole numbers in another way than these are written, such as 007."""
+    arrow = needed("pyarrow", paths[0])
+    whole = {c for c, kind in enumerate(types) if arrow.types.is_integer(kind)}
+    for path in filter(_is_csv, paths):
+        for rows in _texts(path) if whole else ():
+            whole -= {c for c in whole if any(_PADDED.match(row[c]) for row in rows)}
+    texts = {c for c, kind in enumerate(types) if arrow.types.is_integer(kind)} - whole
+    return [arrow.string() if c in texts else kind for c, kind in enumerate(types)]
+
+
+def _notes(path: str, anew: dict[str, Any]) -> dict[bytes, bytes] | None:
+    """What pandas noted of the columns and the index of a Parquet file, and of the columns `anew` their new types."""
+    notes = arrow_dataset(path).schema.metadata if _is_arrow(path) else None
+    if not notes or b"pandas" not in notes:
+        return notes
+    pandas = json.loads(notes[b"pandas"])
+    for column in pandas.get("columns", ()):
+        if (kind := anew.get(column.get("field_name"))) is not None:
+            column.update(pandas_type=_pandas_type(kind), numpy_type=_pandas_type(kind), metadata=None)
+    return {**notes, b"pandas": json.dumps(pandas).encode()}
+
+
+def _pandas_type(kind: Any) -> str:
+    return str(np.dtype(kind.to_pandas_dtype()))
 
 
 def _is_csv(path: str) -> bool:

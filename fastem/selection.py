@@ -85,7 +85,8 @@ def select(
         What `fit` takes.
     n_components : int or iterable of int
     criterion : {"bic", "aic", "icl", "heldout"}
-        "heldout" is minus the mean log-density of rows that were not fitted; of all the least is best.
+        "heldout" is minus the mean log-density of rows that were not fitted; of all the least is best. The best model
+        is then one of the other rows: fit it anew to all of them where that matters.
     estimator : class or unfitted estimator, default GaussianMixture
         A class is called as ``estimator(n_components=k, random_state=..., **settings)``; an estimator is cloned, with
         its own settings where there are no others, its `random_state` among them.

@@ -200,6 +200,10 @@ def test_rows_without_a_density_are_told(X: np.ndarray) -> None:
     np.testing.assert_allclose(left_out, fit(model, np.delete(X, 3, axis=0)).params_.rates, rtol=1e-10)
     with pytest.raises(ValueError, match=r"for 1 row\(s\);"):
         model.predict(bad)
+    # Whole tiles of nothing that counts.
+    many, none = np.concatenate([X, np.repeat(bad[3:4], 2000, axis=0)]), np.zeros(2000)
+    again = fit(model, many, sample_weight=np.concatenate([np.ones(len(X)), none])).params_.rates
+    np.testing.assert_allclose(again, fit(model, X).params_.rates, rtol=1e-10)
 
 
 def changed(**members: Any) -> Any:

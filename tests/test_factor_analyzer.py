@@ -294,3 +294,16 @@ def test_refusals() -> None:
         fastem.FactorAnalyzerMixture(2, params_init=given, reg_covar=2.0).fit(X)
     with pytest.raises(ValueError, match="loadings"):
         fastem.FactorAnalyzerMixture(2, params_init=given | {"loadings": np.ones((2, 5, 2))}).fit(X)
+
+
+def test_a_fitted_model_has_the_factors_that_it_was_fitted_with() -> None:
+    X = RNG.standard_normal((200, 7))
+    model = fastem.FactorAnalyzerMixture(2, n_factors=5, max_iter=5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        scores = model.fit(X).score_samples(X)
+        np.testing.assert_array_equal(model.set_params(n_factors=1).score_samples(X), scores)
+        assert model.fit(X).loadings_.shape == (2, 7, 1)
+    params = FactorParams(np.zeros((2, 7)), np.ones((2, 7, 3)), np.ones((2, 7)))
+    with pytest.raises(ValueError, match="loadings have 3 factors, and n_factors is 1"):
+        FactorAnalyzer(1).prepare(params, np.dtype(float), np.full(2, 0.5))

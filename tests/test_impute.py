@@ -378,6 +378,22 @@ def test_columns_that_take_no_part_are_copied_as_they_are(ending: str, tmp_path:
     np.testing.assert_allclose(np.column_stack([read[name] for name in "abcd"]), wanted, rtol=1e-6)
 
 
+def test_numbers_written_otherwise_and_what_pandas_noted_are_kept(tmp_path: Path) -> None:
+    pandas, X, ids = pytest.importorskip("pandas"), gappy(300), [f"{i:03d}" for i in range(300)]
+    big = pandas.array([2**53 + i for i in range(300)], dtype="Int64")
+    big[3] = pandas.NA
+    frame = pandas.DataFrame(X, columns=list("abcd"), index=pandas.Index(ids, name="who")).assign(big=big)
+    frame.to_parquet(tmp_path / "x.parquet")
+    copied(tmp_path, "x.parquet", "y.parquet")
+    found = pandas.read_parquet(tmp_path / "y.parquet")
+    assert found["big"].equals(frame["big"]) and list(found.index) == ids
+    np.testing.assert_allclose(found[list("abcd")], of().transform(X))
+    frame.to_csv(tmp_path / "x.csv")
+    copied(tmp_path, "x.csv", "z.parquet")
+    table = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "z.parquet")
+    assert table["who"].to_pylist() == ids and table["big"].to_pylist()[4:] == big[4:].tolist()
+
+
 def test_other_columns_of_arrays_and_tables_that_differ(tmp_path: Path, capfd: Any) -> None:
     X = gappy(300)
     np.save(tmp_path / "x.npy", np.column_stack([X, np.arange(300)]))

@@ -17,7 +17,7 @@ class Progress(NamedTuple):
     """What a callback is told after every iteration.
 
     log_likelihood is the total over rows of total weight `weight`; gain (inf where the parameters came from something
-    else than an M-step) and remaining (the predicted gain to come, inf where it cannot be predicted yet) are in nats
+    else than an M-step) and remaining (the gain expected to come, inf where nothing tells yet) are in nats
     per unit weight; seconds count from the start of the fit.
     """
 

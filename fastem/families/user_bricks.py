@@ -89,12 +89,15 @@ def named(fields: tuple[str, ...]) -> Any:
 
 @jit.brick
 def cover(tile, d):
-    """Rows of weight 0, and lanes past the data, get the numbers of a row that counts: 0 may have no density."""
+    """Rows of weight 0, and lanes past the data, get the numbers of a row that counts: 0 may have no density.
+
+    False where no row does.
+    """
     weight, lanes, idle = tile.weight, tile.weight.shape[1], 0
     for b in range(lanes):
         idle += 1 if weight[0, b] == 0.0 else 0
     if idle == 0 or idle == lanes:
-        return
+        return idle == 0
     live = 0
     while weight[0, live] == 0.0:
         live += 1
@@ -102,6 +105,7 @@ def cover(tile, d):
         x = tile.columns[j, live]
         for b in range(lanes):
             tile.columns[j, b] = x if weight[0, b] == 0.0 else tile.columns[j, b]
+    return True
 
 
 @functools.cache
@@ -111,7 +115,9 @@ def log_prob_of(user: Callable, params: Any) -> Callable:
     @jit.brick
     def log_prob(tile, prepared, out):
         """out[k, b] = log p(x_b | k), and infinite where that is no number: `normalize` would take it for 0."""
-        cover(tile, prepared.shift.size)
+        if not cover(tile, prepared.shift.size):
+            out[:] = 0.0
+            return
         user(tile, params(*prepared.given), out)
         for k in range(out.shape[0]):
             for b in range(out.shape[1]):
@@ -127,7 +133,8 @@ def accumulate_of(user: Callable, params: Any, sums: Any) -> Callable:
     @jit.brick
     def accumulate(tile, resp, prepared, statistics, s):
         """statistics[s] += sum_b resp[k, b] T(x_b)."""
-        cover(tile, prepared.shift.size)
+        if not cover(tile, prepared.shift.size):
+            return
         bad = 0
         for b in range(resp.shape[1]):
             bad += 1 if tile.log_prob[0, b] == np.inf else 0
