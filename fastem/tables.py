@@ -48,7 +48,7 @@ def column_names(path: str | os.PathLike) -> list[str] | None:
     """Names in the header of a .csv file, or None where it has no header or is of another kind."""
     if not os.fspath(path).lower().endswith(".csv"):
         return None
-    delimiter, header_lines = _look_at_the_top(path)
+    delimiter, header_lines = look_at_the_top(path)
     if not header_lines:
         return None
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -76,7 +76,7 @@ def place(path: str | os.PathLike, row: int, column: int | None = None) -> str:
     if not os.fspath(path).lower().endswith(".csv"):
         spot = f"row {row}" if column is None else f"row {row}, column {column}"
         return f"{_name(path)}: {spot} (counted from 0)"
-    delimiter, header_lines = _look_at_the_top(path)
+    delimiter, header_lines = look_at_the_top(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
         line, fields = next(itertools.islice(_rows(file, delimiter, header_lines), row, None))
     spot = f"{_name(path)}: row {row} (line {line} of the file)"
@@ -163,7 +163,7 @@ def _read_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
 
 
 def _parse_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
-    delimiter, header_lines = _look_at_the_top(path)
+    delimiter, header_lines = look_at_the_top(path)
     try:
         # numpy's parser is compiled; the loop below is slow, and only finds the place of an error.
         X = np.loadtxt(
@@ -195,7 +195,7 @@ def _is_gap(field: str) -> bool:
     return field.strip().lower() in _MISSING or field.strip().lower() == "nan"
 
 
-def _look_at_the_top(path: str | os.PathLike) -> tuple[str, int]:
+def look_at_the_top(path: str | os.PathLike) -> tuple[str, int]:
     """Return the delimiter, and how many lines the header takes (0 if there is none)."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         first = next((line for line in file if line.strip()), "")
@@ -230,7 +230,7 @@ def _rows(file: TextIO, delimiter: str, header_lines: int) -> Iterator[tuple[int
 @contextmanager
 def text_rows(path: str | os.PathLike) -> Iterator[Iterator[list[str]]]:
     """The rows of a ``.csv`` file as they stand there."""
-    delimiter, header_lines = _look_at_the_top(path)
+    delimiter, header_lines = look_at_the_top(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
         yield (fields for _, fields in _rows(file, delimiter, header_lines))
 

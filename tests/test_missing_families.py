@@ -420,7 +420,7 @@ def test_texts_may_be_missing(tmp_path: Path) -> None:
         found = fastem.CategoricalMixture(missing="nan").fit(path)
         np.testing.assert_allclose(found.probabilities_, [[0.5, 0.5, 4 / 7, 3 / 7]], rtol=1e-12)
         np.testing.assert_allclose(found.score_samples(path)[1], np.log(3 / 7), rtol=1e-12)
-        with pytest.raises(ValueError, match="NaN in row .*missing='nan'"):
+        with pytest.raises(ValueError, match="a missing value in row .*missing='nan'"):
             fastem.CategoricalMixture().fit(path)
     frame["town"] = "Ulm"
     frame["size"] = np.nan

@@ -9,7 +9,7 @@ from fastem.sources.arrow import split_batch, wanted
 from fastem.sources.columns import Choice, Column, pick
 from fastem.sources.source import Blocks, Source, file_signature
 from fastem.sources.stores import needed
-from fastem.tables import _look_at_the_top, raise_at_first_bad_field
+from fastem.tables import look_at_the_top, raise_at_first_bad_field
 
 CSV_BYTES = 1 << 20
 """Size of the text of a batch."""
@@ -31,7 +31,7 @@ def csv_source(path: str, choice: Choice) -> Source:
     arrow = needed("pyarrow", path)
     missing = needed("pyarrow.csv", path).ConvertOptions().null_values
     try:
-        delimiter, header_lines = _look_at_the_top(path)
+        delimiter, header_lines = look_at_the_top(path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not UTF-8 text with commas; save it as UTF-8 (or as .npy)") from error
     types, first = csv_types(path), _first_line(path, delimiter)
@@ -66,7 +66,7 @@ def csv_source(path: str, choice: Choice) -> Source:
 def _open_csv(path: str, types: dict[str, Any]) -> Any:
     """A reader of the columns with these types, of all where there are none; they are named "0", "1", ..."""
     reader = needed("pyarrow.csv", path)
-    delimiter, header_lines = _look_at_the_top(path)
+    delimiter, header_lines = look_at_the_top(path)
     labels = [str(i) for i in range(len(_first_line(path, delimiter)))]  # names may be empty, or the same twice
     return reader.open_csv(
         path,
@@ -82,7 +82,7 @@ def csv_types(path: str) -> list[Any]:
         with _open_csv(path, {}) as top:
             return [field.type for field in top.schema]
     except needed("pyarrow", path).ArrowInvalid as error:
-        raise_at_first_bad_field(path, *_look_at_the_top(path), set(), [])  # its message counts rows in another way
+        raise_at_first_bad_field(path, *look_at_the_top(path), set(), [])  # its message counts rows in another way
         raise ValueError(f"{path}: {error}") from error
 
 
