@@ -195,6 +195,7 @@ def machine() -> dict[str, Any]:
     # A variable such as OPENBLAS_CORETYPE would make BLAS, and with it the rivals, slower than they are.
     watched = ("CORETYPE", "MKL_", "OMP_", "OPENBLAS_", "KMP_", "NUMBA_")
     forced = {name: value for name, value in os.environ.items() if any(word in name for word in watched)}
+    forced.pop("NUMBA_CACHE_DIR", None)  # a folder of whoever measured
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
