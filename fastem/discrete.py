@@ -190,30 +190,7 @@ max_time, on_collapse, accelerate
 
     params_type = MultinomialParams
     _may_miss = False
-
-    def __init__(
-        self,
-        n_components=1,
-        *,
-        tol=1e-4,
-        prior=0.0,
-        max_iter=1000,
-        n_init=1,
-        init_params="race",
-        weights_init=None,
-        params_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-        callback=None,
-        max_time=None,
-        on_collapse="restart",
-        accelerate="squarem",
-        missing="error",
-    ):
-        self._store(locals())
+    __init__ = ColumnMixture.__init__  # the same arguments
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()

@@ -39,7 +39,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     tol : float, default 1e-4
         The fit ends when the predicted remaining gain of the log-likelihood (Aitken's extrapolation) falls below this,
         in nats per unit weight; with `accelerate` also when its last 100 iterations, or the later half of a
-        longer fit, gained less.
+        longer fit, gained less, and less and less.
     reg_covar : float, default 1e-6
         Added to the variances, in the squared units of the data.
     max_iter : int, default 1000

@@ -1,4 +1,4 @@
-"""Starts, made from a sample of the rows: scikit-learn's four, and the race. The seeding is scikit-learn's."""
+"""Starts, made from a sample of the rows: scikit-learn's four, and the race. Large ones are seeded by scikit-learn."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
