@@ -27,8 +27,8 @@ One whose sums may lose digits, which shows in the M-step only, tells so by ``bl
 the parameters before and after it; then ``careful()`` is the same family with slower sums that lose none.
 One is for races on few rows: ``separable`` tells that several mixtures can be stepped as one with the components of
 all; then all statistics have an axis over the components, and rows are computed with in their own dtype. Two more are
-for bricks that need them: ``extra(dtype, d, k, lanes)`` is scratch that every tile gets beside its own, and ``order(X)``
-the order (n,) in which tiles take the rows, or an empty one.
+for bricks that need them: ``extra(dtype, d, k, lanes)`` is scratch that every tile gets beside its own, and
+``order(X)`` the order (n,) in which tiles take the rows, or an empty one.
 
 The two bricks see a tile of lanes (`fastem.kernels.mixture.Tile`), are compiled into the loop, and never allocate.
 """
