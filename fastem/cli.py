@@ -25,6 +25,7 @@ from fastem.cli_options import (
     Data,
     Debug,
     FittedColumns,
+    ForGaps,
     Init,
     MaxIter,
     MaxTime,
@@ -190,9 +191,7 @@ def impute(
     model: Annotated[
         Path | None, Option(help="Fill by this model, fit none (.npz).", show_default=False, metavar="FILE")
     ] = None,
-    components: Annotated[
-        int | None, Option("--components", "-k", min=1, help="How many components.", show_default="1", metavar="N")
-    ] = None,
+    components: ForGaps = None,
     covariance: Annotated[
         Covariance | None,
         Option(help="Their shape: full, tied, diag or spherical.", show_default="full", metavar="KIND"),

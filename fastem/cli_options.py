@@ -5,7 +5,7 @@ Names stand for types and choices are in the text, so that an 80-column terminal
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,6 +60,12 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _components(text: str) -> int | str:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise typer.BadParameter(f"{text!r} is neither a number of components (1 or more) nor auto")
+    return text if text == "auto" else int(text)
+
+
 Option, Argument = typer.Option, typer.Argument
 Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]
 Debug = Annotated[bool, Option("--debug", help="Show where an error arose (also FASTEM_DEBUG=1).", metavar="")]
@@ -87,6 +93,17 @@ Quiet = Annotated[bool, Option("--quiet", "-q", help="Only warnings and errors."
 # Options of `fit`, in the order of its help.
 Components = Annotated[
     int, Option("--components", "-k", min=1, help="How many components.", show_default=False, metavar="N")
+]
+ForGaps = Annotated[
+    Any,
+    Option(
+        "--components",
+        "-k",
+        parser=_components,
+        help="How many components, or auto, for as many as suit the rows.",
+        show_default="1",
+        metavar="N",
+    ),
 ]
 Out = Annotated[
     Path, Option("--out", "-o", help="Where to write the model (.npz).", show_default=False, metavar="FILE")

@@ -11,14 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.data import opened
 from fastem.families.gaussian_conditional import Completion
 from fastem.frames import asks_for_frames, check_no_frames, in_container
-from fastem.incomplete import completion_of, fit_scaled, refitted
+from fastem.incomplete import check_imputer, completion_of, fit_scaled, refitted
 from fastem.mixture import GaussianMixture
 from fastem.scoring import generator
 from fastem.sources import check_another_file, open_output
 from fastem.validation import check_choice, check_number
 
 SHARED = (
-    "n_components covariance_type tol reg_covar max_iter n_init init_params random_state verbose n_jobs callback"
+    "n_components covariance_type tol reg_covar max_iter n_init init_params random_state verbose n_jobs callback prior"
 ).split()
 """Parameters that are those of the mixture."""
 
@@ -31,15 +31,19 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_components : int, default 1
+    n_components : int or "auto", default 1
+        "auto" is a fifth of the root of the number of rows, from 1 to 10 and at most one a column.
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
     tol, max_iter, n_init, init_params, verbose, n_jobs, callback
-        Those of :class:`fastem.GaussianMixture`.
+        Those of :class:`fastem.GaussianMixture`, but that the default start is one k-means: better ones fill no better.
     reg_covar : float, default 0.005
         Added to the variances, in units of the variance of each column as a whole (to the nearest power of 4): a ridge
         prior worth half a percent of the rows, by which regressions on many columns, or on some that determine each
         other, stay sound whatever their units (Honaker, King and Blackwell 2011). Columns that are sums of others are
         filled better with less; 0 is maximum likelihood. For "spherical" one unit serves all columns.
+    prior : "auto", None, "default", "data" or dict, default "auto"
+        That of :class:`fastem.GaussianMixture`. "auto" is None for one component, and "data" for several, in which
+        regressions on few rows would follow their noise.
     random_state : int, RandomState or None
     add_indicator : bool, default False
         `transform` appends columns of 0 and 1 that say which entries were missing, for columns that miss any in `fit`.
@@ -80,12 +84,13 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         reg_covar=5e-3,
         max_iter=1000,
         n_init=1,
-        init_params="race",
+        init_params="kmeans",
         random_state=None,
         verbose=0,
         n_jobs=None,
         callback=None,
         add_indicator=False,
+        prior="auto",
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -99,6 +104,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.callback = callback
         self.add_indicator = add_indicator
+        self.prior = prior
 
     @classmethod
     def from_mixture(cls, mixture, *, add_indicator=False):
@@ -133,13 +139,8 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a column has no observed entry, or X, weights or parameters are not what they should be.
         """
         check_choice("add_indicator", self.add_indicator, (True, False))
-        self._mixture()._validate_parameters()
+        check_imputer(self._mixture())
         with self._opened(X, sample_weight, reset=True) as data:
-            if data.once:
-                raise ValueError(
-                    f"{data.rows.source.name} can be read only once, and a fit reads the rows in every iteration. Give "
-                    "a callable that returns a fresh iterator at each call"
-                )
             mixture, missing = fit_scaled(self._mixture(), data, getattr(self, "feature_names_in_", None))
         return self._with(mixture, np.flatnonzero(missing))
 

@@ -12,6 +12,9 @@ from fastem.families.gaussian_conditional import Completion
 from fastem.mixture import GaussianMixture
 from fastem.units import Moments, Units
 
+AUTO, MOST_COMPONENTS = "auto", 10
+"""What asks for a number of components, and a prior, that suit the rows; and the largest such number."""
+
 REDRAWS = 1000
 """Bootstrap samples drawn at most until every column has an observed entry."""
 
@@ -22,11 +25,41 @@ def completion_of(mixture: GaussianMixture) -> Completion:
     return Completion(weights, components, mixture.covariance_type)
 
 
+def check_imputer(mixture: GaussianMixture) -> None:
+    """`ValueError` where a parameter of an imputer's mixture is not what it should be."""
+    k = mixture.n_components
+    if isinstance(k, str) and k != AUTO:
+        raise ValueError(f"n_components is {k!r}; a number of components, or {AUTO!r}, is wanted: try {AUTO!r}")
+    settled(GaussianMixture(**mixture.get_params()), 1 if k == AUTO else k)._validate_parameters()
+
+
+def settled(mixture: GaussianMixture, k: int) -> GaussianMixture:
+    """Of k components, with the prior that "auto" stands for then."""
+    prior = mixture.prior
+    if isinstance(prior, str) and prior == AUTO:
+        prior = None if k == 1 else "data"
+    return mixture.set_params(n_components=k, prior=prior)
+
+
+def components_for(rows: float, d: int) -> int:
+    """How many components fill gaps well: a fifth of the root of the rows, from 1 to 10, at most one a column."""
+    return int(np.clip(np.round(np.sqrt(rows) / 5), 1, min(MOST_COMPONENTS, d)))
+
+
 def fit_scaled(mixture: GaussianMixture, data: Data, names: Any) -> tuple[GaussianMixture, np.ndarray]:
     """Fit `mixture` to the rows, with `reg_covar` in units of the variances; and which columns (d,) miss entries."""
+    if data.once:
+        raise ValueError(
+            f"{data.rows.source.name} can be read only once, and a fit reads the rows in every iteration. Give "
+            "a callable that returns a fresh iterator at each call"
+        )
     moments = Moments.of(data.pieces())
     moments.check(data.dtype, names)
     units = Units.of(moments, data.dtype, mixture.covariance_type == "spherical")
+    k = mixture.n_components
+    if k == AUTO:
+        k = components_for(min(moments.total, data.n_rows or moments.total), data.n_features)
+    settled(mixture, k)
     if data.rows is None:
         (whole,) = data.chunks
         mixture.fit(units.scaled(whole.X), sample_weight=_weight(whole))
@@ -46,8 +79,7 @@ def refitted(
     moments = Moments.of([Chunk(rows.X, counts)])
     units = Units.of(moments, rows.X.dtype, kind == "spherical")
     scaled = units.of_covariances(covariances, kind, -1)
-    mixture.set_params(
-        n_components=len(weights),
+    settled(mixture, len(weights)).set_params(
         weights_init=weights / weights.sum(),  # of a float32 model they sum to 1 but for its rounding
         means_init=(means - units.centre) / units.scale,
         precisions_init=np.linalg.inv(scaled) if kind in ("full", "tied") else 1.0 / scaled,

@@ -74,12 +74,13 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     accelerate : {"squarem", "anderson"} or None, default "squarem"
         Extrapolate where EM takes more than a few iterations (Varadhan and Roland 2008; Henderson and Varadhan 2019),
         never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
-    prior : None, "default" or dict, default None
+    prior : None, "default", "data" or dict, default None
         "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
         `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no variance
-        becomes 0. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2) and
-        "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is monitored then
-        includes the prior's logarithm, but for a constant.
+        becomes 0. "data" is a stronger one, for many columns and few rows: as if each component had d + 2 rows more
+        that spread as the data do. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,),
+        "dof" (d + 2) and "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is
+        monitored then includes the prior's logarithm, but for a constant.
     missing : {"error", "nan"}, default "error"
         With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Ghahramani and Jordan
         1994), in `fit`, `predict`, `score` and the like. Of a row without any the density is 1.

@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from fastem.families.gaussian_prior import SHRINKAGE, GaussianPrior, default_prior
+from fastem.families.gaussian_prior import SHRINKAGE, GaussianPrior, default_prior, rows_like_the_data
 from fastem.starts import Start
 from fastem.validation import check_init, check_number
 
+NAMED = {"default": default_prior, "data": rows_like_the_data}
+
 
 def check_prior(prior: Any) -> None:
-    """None, "default", or a dict of some of the fields of `GaussianPrior`; else `ValueError`."""
-    if prior is None or (isinstance(prior, str) and prior == "default"):
+    """None, "default", "data", or a dict of some of the fields of `GaussianPrior`; else `ValueError`."""
+    if prior is None or (isinstance(prior, str) and prior in NAMED):
         return
     fields = ", ".join(map(repr, GaussianPrior._fields))
     if not isinstance(prior, Mapping):
         raise ValueError(
-            f"prior is {prior!r}; None, 'default', or a dict with some of {fields} is wanted: try prior='default'"
+            f"prior is {prior!r}; None, 'default', 'data', or a dict with some of {fields} is wanted: try 'default'"
         )
     if unknown := [name for name in prior if name not in GaussianPrior._fields]:
         raise ValueError(f"prior has {unknown[0]!r}; choose among {fields}")
@@ -30,7 +32,8 @@ def prior_for(prior: Any, start: Start, covariance_type: str) -> GaussianPrior:
     """What `check_prior` passed, with the rest from the sample of a start."""
     weight, eps = start.sample.sample_weight, start.model.family.eps
     total = float(weight.sum()) if weight.size else float(len(start.T))
-    found = default_prior(start.scale, total, start.k, covariance_type, eps)
+    named = NAMED[prior if isinstance(prior, str) else "default"]
+    found = named(start.scale, total, start.k, covariance_type, eps)
     if isinstance(prior, str):
         return found
     arrays = {

@@ -150,6 +150,40 @@ def test_the_mixture_is_that_of_the_rows_in_their_units(covariance_type: str) ->
     assert imputer.mixture_.missing == "nan" and imputer.converged_ and imputer.n_iter_ == imputer.mixture_.n_iter_
 
 
+@pytest.mark.parametrize(
+    ("n", "columns", "k"), [(1, 2, 1), (56, 4, 1), (57, 4, 2), (400, 4, 4), (400, 2, 2), (400, 1, 1)]
+)
+def test_as_many_components_as_suit_the_rows(n: int, columns: int, k: int) -> None:
+    X = gappy(max(n, 2))[:n, :columns]
+    imputer = GaussianImputer("auto", random_state=0, max_iter=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mixture = imputer.fit(X).mixture_
+        assert mixture.n_components == k and imputer.n_components == "auto"
+        assert mixture.prior == ("data" if k > 1 else None)
+        again = GaussianImputer(k, random_state=0, max_iter=2).fit(X).mixture_
+        halves = imputer.fit(np.repeat(X, 2, axis=0), sample_weight=np.full(2 * n, 0.5)).mixture_
+    np.testing.assert_array_equal(again.means_, mixture.means_)
+    assert halves.n_components == k
+    assert not np.isnan(imputer.transform(X)).any()
+
+
+def test_a_mixture_fills_groups_better_than_one_gaussian_and_a_prior_better_than_none() -> None:
+    """Iris, of which a tenth is hidden: rows come in groups, of a third of 150 rows each."""
+    X = np.genfromtxt(DATA / "iris.csv", delimiter=",", skip_header=1, usecols=range(4))
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    hidden = np.random.default_rng(0).random(X.shape) < 0.1
+    Z = np.where(hidden, np.nan, X)
+
+    def error(*arguments: Any, **options: Any) -> float:
+        return float(
+            np.mean((GaussianImputer(*arguments, random_state=0, **options).fit_transform(Z) - X)[hidden] ** 2)
+        )
+
+    assert error("auto") < 0.85 * error()
+    assert error(6) < 0.8 * error(6, prior=None)
+
+
 def test_units_and_offsets_change_nothing_else() -> None:
     _, X = correlated()
     scale, offset = 2.0 ** np.array([-40, 0, 3, 60]), np.array([0, 1e8, -1e6, 0])
@@ -260,6 +294,8 @@ def test_several_draws_know_how_uncertain_the_parameters_are() -> None:
         ),
         (lambda: GaussianImputer().fit([[1.0, np.inf], [2.0, np.nan]]), "infinity in row 0 "),
         (lambda: GaussianImputer(0).fit([[1.0]]), "n_components is 0"),
+        (lambda: GaussianImputer("best").fit([[1.0]]), "n_components is 'best'; a number of components, or 'auto'"),
+        (lambda: GaussianImputer(2, prior="flat").fit([[1.0]]), "prior is 'flat'"),
         (lambda: GaussianImputer(add_indicator="yes").fit([[1.0]]), "add_indicator is 'yes'"),
         (lambda: GaussianImputer().fit([[1e200], [-1e200], [0.0]]), "spread over .*numbers: divide X by a constant"),
         (lambda: GaussianImputer().fit(np.ones((2, 1)) for _ in range(2)), "can be read only once"),
@@ -320,6 +356,12 @@ def test_the_command_line(tmp_path: Path, monkeypatch: Any, capfd: Any) -> None:
         code, err = run(*arguments)
         assert code == 1 and err.startswith("error: ") and words in err and err.count("\n") == 1, err
         assert not os.path.exists(arguments[2])
+    code, err = run("x.csv", "-o", "z.npy", "-k", "auto", "--save", "model.npz", "--max-iter", 5)
+    assert code == 0 and fastem.load(tmp_path / "model.npz").mixture_.n_components == 3, err
+    assert fastem.load(tmp_path / "model.npz").n_components == "auto"
+    for number in ("0", "many"):
+        code, err = run("x.csv", "-o", "z.npy", "-k", number)
+        assert code == 2 and "neither a number of" in err, err
     code, err = run("x.csv", "-o", "z.npy", "--model", "model.npz", "-k", 2)
     assert code == 2 and "--model fits none" in err
 

@@ -87,6 +87,18 @@ def test_a_step_is_that_of_the_paper(covariance_type: str) -> None:
 
 
 @EACH
+def test_rows_like_the_data(covariance_type: str) -> None:
+    """The scatter of d + 2 rows with the data's covariance, or their mean variance."""
+    X, _, start = cases.problem(cases.SEPARATED, covariance_type)
+    named = cases.quietly(cases.starting_from(start, covariance_type, max_iter=5, prior="data").fit, X)
+    covariance = np.cov(X.T)
+    scale = (D + 2) * (covariance if covariance_type in TYPES[:2] else np.trace(covariance) / D)
+    np.testing.assert_allclose(named.prior_scale_, scale, rtol=1e-10)
+    spelt = cases.quietly(cases.starting_from(start, covariance_type, max_iter=5, prior={"scale": scale}).fit, X)
+    np.testing.assert_allclose(named.covariances_, spelt.covariances_, rtol=1e-9)
+
+
+@EACH
 def test_what_is_singular_without_a_prior_is_not_with_one(covariance_type: str) -> None:
     """Duplicated rows, more components than distinct rows, no ridge: proper, monotone and without a restart."""
     rng = np.random.default_rng(0)
@@ -167,7 +179,7 @@ def test_sources_files_and_other_algorithms_have_the_prior_too(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        ("flat", "prior is 'flat'; None, 'default', or a dict"),
+        ("flat", "prior is 'flat'; None, 'default', 'data', or a dict"),
         ({"kappa": 1}, "prior has 'kappa'; choose among 'shrinkage', 'mean', 'dof', 'scale'"),
         ({"dof": -1}, r"prior\['dof'\] is -1"),
         ({"mean": [0.0]}, r"prior\['mean'\] has shape \(1,\); \(2,\) is wanted"),

@@ -43,6 +43,12 @@ def default_prior(scale: Scale, weight: float, k: int, covariance_type: str, eps
     return GaussianPrior(SHRINKAGE, scale.mean, d + 2.0, matrix)
 
 
+def rows_like_the_data(scale: Scale, weight: float, k: int, covariance_type: str, eps: float) -> GaussianPrior:
+    """The same, but with the scatter of d + 2 rows that spread as the data do."""
+    prior = default_prior(scale, weight, 1, covariance_type, eps)
+    return prior._replace(scale=prior.dof * prior.scale)
+
+
 def heavier(prior: GaussianPrior, statistics: GaussianStatistics, params: Any, covariance_type: str) -> Any:
     """Statistics about the means of `params` with the rows and the scatter of the prior."""
     sum_w, sum_x, sum_xx = statistics
