@@ -145,19 +145,18 @@ class Mixture:
         return statistics.log_likelihood + self.family.log_prior(params.components)
 
     def eased(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
-        """How far the M-step from `before` to `after` may have lowered the expected log-likelihood.
+        """How far the M-step from `before` to `after` may have lowered the expected objective.
 
-        It maximises that less a penalty, so the fall is at most what the penalty fell by.
+        It maximises that and the logarithm of the prior density, less a penalty: the fall of the two together is at
+        most what the penalty fell by.
         """
         sum_w, family = statistics.components.sum_w, self.family
         return max(family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w), 0.0)
 
     def may_fall(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
-        """How far the objective may have fallen by that M-step, and by rounding; what a prior gained is part of it."""
+        """How far the objective may have fallen by that M-step, and by rounding."""
         rounding = self.family.rounding(after.components, after.weights)
-        gained = self.family.log_prior(after.components) - self.family.log_prior(before.components)
-        eased = max(self.eased(before, after, statistics) - max(gained, 0.0), 0.0)
-        return eased + statistics.weight * rounding
+        return self.eased(before, after, statistics) + statistics.weight * rounding
 
     def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
         """Statistics that were summed about `old`, about `new`."""
