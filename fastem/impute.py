@@ -104,9 +104,9 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_mixture(cls, mixture, *, add_indicator=False):
-        """An imputer that fills with a fitted :class:`fastem.GaussianMixture`; its `reg_covar` is in squares of X's units.
+        """An imputer that fills with a fitted :class:`fastem.GaussianMixture`.
 
-        A later `fit` takes it in units of the variances, as ever.
+        Its `reg_covar` stays in squares of X's units, but for a later `fit`.
         """
         if not isinstance(mixture, GaussianMixture):
             raise ValueError(f"mixture is a {type(mixture).__name__}; a fitted fastem.GaussianMixture is wanted")

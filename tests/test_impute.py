@@ -251,6 +251,22 @@ def test_several_draws_know_how_uncertain_the_parameters_are() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "options"),
+    [(1e3, {"reg_covar": 1.0}), (1e-3, {"reg_covar": 0.0}), (1.0, {"prior": {"scale": np.eye(2), "dof": 2000}})],
+)
+def test_draws_of_a_mixture_have_its_ridge_and_prior_in_its_units(unit: float, options: Any, tmp_path: Path) -> None:
+    X = unit * np.random.default_rng(0).multivariate_normal([0, 9], [[1, 0.9], [0.9, 1]], 200)
+    X[:100, 1] = np.nan
+    imputer = GaussianImputer.from_mixture(fastem.GaussianMixture(missing="nan", **options).fit(X))
+    imputer.save(tmp_path / "i.npz")
+    spread = [
+        np.std(other.multiple_impute(X, 20, random_state=1, bootstrap=b)[:, :100, 1] - imputer.transform(X)[:100, 1])
+        for other, b in ((imputer, False), (imputer, True), (fastem.load(tmp_path / "i.npz"), True))
+    ]
+    assert spread[1] == spread[2] == pytest.approx(spread[0], rel=0.1)
+
+
+@pytest.mark.parametrize(
     ("fit", "message"),
     [
         (lambda: GaussianImputer().fit([[1.0, np.nan], [2.0, np.nan]]), "no entry of column 1 of X is observed"),
@@ -260,6 +276,11 @@ def test_several_draws_know_how_uncertain_the_parameters_are() -> None:
         ),
         (lambda: GaussianImputer().fit([[1.0, np.inf], [2.0, np.nan]]), "infinity in row 0 "),
         (lambda: GaussianImputer(0).fit([[1.0]]), "n_components is 0"),
+        (
+            lambda: GaussianImputer().fit([[1.0]]).multiple_impute([[1.0]], bootstrap="no"),
+            "bootstrap is 'no'; one of True, False is wanted",
+        ),
+        (lambda: GaussianImputer().fit([[1e200, 1.0], [0.0, np.nan]]), "spread over inf; at most 1e"),
         (lambda: GaussianImputer(add_indicator="yes").fit([[1.0]]), "add_indicator is 'yes'"),
         (lambda: GaussianImputer().fit([[1e200], [-1e200], [0.0]]), "spread over .*numbers: divide X by a constant"),
         (lambda: GaussianImputer().fit(np.ones((2, 1)) for _ in range(2)), "can be read only once"),
