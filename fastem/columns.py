@@ -71,7 +71,7 @@ def nan_for_missing(X: Any) -> Any:
     if hasattr(X, "iloc"):
         return X.where(X.notna(), np.nan)
     objects = np.array(X, dtype=object)
-    objects[np.frompyfunc(is_missing, 1, 1)(objects).astype(bool)] = np.nan
+    objects[np.asarray(np.frompyfunc(is_missing, 1, 1)(objects), dtype=bool)] = np.nan
     return objects
 
 

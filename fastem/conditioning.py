@@ -1,13 +1,13 @@
 """What a fitted Gaussian mixture says of some columns: alone, or given others."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.columns import check_numeric, nan_for_missing, unmasked
-from fastem.data import PIECE
+from fastem.data import PIECE, in_memory
 from fastem.engine.model import MixtureParams
 from fastem.families.gaussian_conditional import Completion, conditional, marginal
 from fastem.validation import check_finite, check_init
@@ -181,8 +181,7 @@ def column_numbers(estimator: Any, parameter: str, columns: Any) -> np.ndarray:
     """Numbers of the columns of the fit that are given by number or name."""
     d = estimator.n_features_in_
     names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
-    single = isinstance(columns, (str, int, np.integer))
-    listed = [columns] if single else list(columns)
+    listed = list(columns) if isinstance(columns, Iterable) and not isinstance(columns, str) else [columns]
     found: list[int] = []
     for column in listed:
         if isinstance(column, str) and column in names:
@@ -209,6 +208,11 @@ def _others(estimator: Any, columns: np.ndarray, parameter: str) -> np.ndarray:
 
 def _rows_of(estimator: Any, X: Any, columns: np.ndarray) -> np.ndarray:
     """The rows of X in these columns of the fit, as float32 or float64."""
+    if not (in_memory(X) or (hasattr(X, "shape") and hasattr(X, "dtype"))):
+        raise ValueError(
+            f"X is a {type(X).__name__}, which is read in chunks, and here rows in memory are wanted: read them first, "
+            "e.g. with numpy.load or pandas.read_parquet"
+        )
     names = getattr(estimator, "feature_names_in_", None)
     if hasattr(X, "columns") and names is not None:
         if absent := [names[j] for j in columns if names[j] not in X.columns]:
@@ -217,7 +221,10 @@ def _rows_of(estimator: Any, X: Any, columns: np.ndarray) -> np.ndarray:
     check_numeric(X)
     rows = np.asarray(unmasked("X", X, estimator.missing))
     rows = nan_for_missing(rows) if rows.dtype == object else rows
-    rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
+    try:
+        rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"X is no array of numbers ({error}). Give an array, a list of rows or a frame") from error
     d = estimator.n_features_in_
     if rows.ndim != 2 or rows.shape[1] not in (len(columns), d):
         raise ValueError(

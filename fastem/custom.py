@@ -262,7 +262,7 @@ class _Functions:
         """The log-likelihood."""
         return statistics.log_likelihood
 
-    def may_fall(self, before: Any, after: Any, statistics: Any) -> float:
+    def may_fall(self, before: Any, after: Any, statistics: Any, leap: bool = False) -> float:
         """Nothing: the log-likelihood of a sound M-step never falls."""
         return 0.0
 

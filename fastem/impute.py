@@ -54,6 +54,8 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Fitted, in the units of X.
     indicator_features_ : (m,) int
         Columns with missing entries in `fit`.
+    scaled_ : bool
+        Whether `reg_covar` is in units of the variances: not so after :meth:`from_mixture`.
     n_iter_ : int ; converged_ : bool
     n_features_in_ : int ; feature_names_in_ : (d,)
 
@@ -108,7 +110,10 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_mixture(cls, mixture, *, add_indicator=False):
-        """An imputer that fills with a fitted :class:`fastem.GaussianMixture`."""
+        """An imputer that fills with a fitted :class:`fastem.GaussianMixture`.
+
+        Its `reg_covar` stays in squares of X's units, but for a later `fit`.
+        """
         if not isinstance(mixture, GaussianMixture):
             raise ValueError(f"mixture is a {type(mixture).__name__}; a fitted fastem.GaussianMixture is wanted")
         check_is_fitted(mixture)
@@ -116,7 +121,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         imputer.n_features_in_ = mixture.n_features_in_
         if hasattr(mixture, "feature_names_in_"):
             imputer.feature_names_in_ = mixture.feature_names_in_
-        return imputer._with(mixture, np.arange(mixture.n_features_in_))
+        return imputer._with(mixture, np.arange(mixture.n_features_in_), scaled=False)
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit the mixture to rows with missing entries.
@@ -142,7 +147,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_imputer(self._mixture())
         with self._opened(X, sample_weight, reset=True) as data:
             mixture, missing = fit_scaled(self._mixture(), data, getattr(self, "feature_names_in_", None))
-        return self._with(mixture, np.flatnonzero(missing))
+        return self._with(mixture, np.flatnonzero(missing), scaled=True)
 
     def transform(self, X, out=None):
         """X with the expectation of every missing entry given the observed ones in its place.
@@ -200,15 +205,16 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         (m, n, d), or a list of m frames where `set_output` asks for them
         """
         check_number("m", m, Integral, 1, 5)
+        check_choice("bootstrap", bootstrap, (True, False))
         completion = self._completion()
         with self._opened(X, sample_weight) as data:
             if data.rows is not None:
                 raise ValueError("multiple_impute takes rows in memory; call sample(X, out=...) several times instead")
             (whole,) = data.chunks
-        filled = np.empty((m, *whole.X.shape), whole.X.dtype)
+        filled, scaled = np.empty((m, *whole.X.shape), whole.X.dtype), getattr(self, "scaled_", True)
         for i, rng in enumerate(generator(self, random_state).spawn(m)):
             if bootstrap:
-                completion = completion_of(refitted(self._mixture(), self.mixture_, whole, rng))
+                completion = completion_of(refitted(self._mixture(), self.mixture_, whole, rng, scaled))
             filled[i] = completion.drawn(whole.X, *rng.spawn(2))
         return [in_container(self, one, X) for one in filled] if asks_for_frames(self) else filled
 
@@ -288,7 +294,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _mixture(self) -> GaussianMixture:
         return GaussianMixture(**{name: getattr(self, name) for name in SHARED}, missing="nan")
 
-    def _with(self, mixture: GaussianMixture, indicated: np.ndarray) -> Any:
-        self.mixture_, self.indicator_features_ = mixture, indicated
+    def _with(self, mixture: GaussianMixture, indicated: np.ndarray, scaled: bool) -> Any:
+        self.mixture_, self.indicator_features_, self.scaled_ = mixture, indicated, scaled
         self.n_iter_, self.converged_ = mixture.n_iter_, mixture.converged_
         return self

@@ -71,18 +71,23 @@ def fit_scaled(mixture: GaussianMixture, data: Data, names: Any) -> tuple[Gaussi
 
 
 def refitted(
-    mixture: GaussianMixture, fitted: GaussianMixture, rows: Chunk, rng: np.random.Generator
+    mixture: GaussianMixture, fitted: GaussianMixture, rows: Chunk, rng: np.random.Generator, scaled: bool
 ) -> GaussianMixture:
-    """Fit `mixture` to rows drawn with replacement, from the parameters of one that is fitted."""
+    """Fit `mixture` to rows drawn with replacement, from the parameters of one that is fitted, and under its prior.
+
+    `scaled` where that was fitted to rows in units of their own, in which its ridge is.
+    """
     kind, (weights, (means, covariances)) = mixture.covariance_type, fitted._get_params_()
     counts = _resampled(rows.X, _weight(rows), rng)
     moments = Moments.of([Chunk(rows.X, counts)])
-    units = Units.of(moments, rows.X.dtype, kind == "spherical")
-    scaled = units.of_covariances(covariances, kind, -1)
-    settled(mixture, len(weights)).set_params(
+    units = Units.of(moments, rows.X.dtype, kind == "spherical") if scaled else Units.none(rows.X)
+    covariances = units.of_covariances(covariances, kind, -1)
+    mixture.set_params(
+        n_components=len(weights),
         weights_init=weights / weights.sum(),  # of a float32 model they sum to 1 but for its rounding
         means_init=(means - units.centre) / units.scale,
-        precisions_init=np.linalg.inv(scaled) if kind in ("full", "tied") else 1.0 / scaled,
+        precisions_init=np.linalg.inv(covariances) if kind in ("full", "tied") else 1.0 / covariances,
+        prior=fitted.prior,
         random_state=int(rng.integers(2**31)),
     )
     return _unscaled(mixture.fit(units.scaled(rows.X), sample_weight=counts), units, moments, rows.X.dtype)

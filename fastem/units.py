@@ -42,7 +42,7 @@ class Moments(NamedTuple):
         some = np.where(seen, X, 0.0)[seen.argmax(axis=0), np.arange(X.shape[1])]
         offsets = np.where(seen, X - some, 0.0)
         mean = (w * offsets).sum(axis=0) / np.maximum(weight, TINY)
-        square = (w * (offsets - mean) ** 2).sum(axis=0)
+        square = (w * np.where(seen, offsets - mean, 0.0) ** 2).sum(axis=0)
         total = float(sample_weight.sum()) if sample_weight.size else float(len(X))
         live = sample_weight > 0 if sample_weight.size else slice(None)
         return cls(weight, some + mean, square, ~seen[live].all(axis=0), total)
@@ -88,6 +88,11 @@ class Units(NamedTuple):
         scale = np.where(constant, 1e-6 * np.where(size > 0, size, 1.0), deviation)
         # Powers of 2, by which numbers are divided without rounding.
         return cls(moments.mean.astype(dtype), np.exp2(np.round(np.log2(scale))).astype(dtype))
+
+    @classmethod
+    def none(cls, X: np.ndarray) -> "Units":
+        """Those of X (n, d) itself."""
+        return cls(np.zeros(X.shape[1], X.dtype), np.ones(X.shape[1], X.dtype))
 
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Rows in these units."""

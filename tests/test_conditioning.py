@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,7 @@ def test_far_from_the_origin_and_in_other_units() -> None:
         (lambda m: m.marginal([0, "a"]), "columns has the column 'a' twice"),
         (lambda m: m.marginal([]), "columns is empty"),
         (lambda m: m.marginal([4]), "columns has 4"),
+        (lambda m: m.marginal(None), "columns has None; columns of the fit are wanted"),
         (lambda m: m.conditional([0]), "a dict is wanted"),
         (lambda m: m.conditional({0: np.nan}), "given holds NaN"),
         (lambda m: m.conditional(dict.fromkeys(range(4), 0.0)), "all 4 columns of the fit; leave at least one out"),
@@ -150,6 +152,9 @@ def test_far_from_the_origin_and_in_other_units() -> None:
         ),
         (lambda m: m.predict_columns([[1.0, np.inf]], given=[0, 1]), r"infinity in row 0 \(column 'b'\)"),
         (lambda m: m.predict_columns([[1.0]], given=0, return_var=True, return_cov=True), "choose one"),
+        (lambda m: m.predict_columns(Path("rows.npy"), given=0), "read in chunks, and here rows in memory are wanted"),
+        (lambda m: m.predict_columns([["x"]], given=0), "X is no array of numbers .*'x'.*Give an array"),
+        (lambda m: m.predict_columns(None, given=0), r"X has shape \(\); \(n, 1\) is wanted"),
     ],
 )
 def test_bad_input(call: Any, message: str) -> None:

@@ -62,7 +62,7 @@ class Coins:
     def objective(self, share, sums):
         return sums.log_likelihood
 
-    def may_fall(self, before, after, sums):
+    def may_fall(self, before, after, sums, leap=False):
         return 0.0
 
 

@@ -347,6 +347,19 @@ def test_a_column_with_one_value_is_warned_of() -> None:
     assert "in column 2 of the 2 rows" in words_of_single_values(X[:2])
 
 
+def test_leaps_end_where_em_does_under_a_ridge() -> None:
+    """Of a column with one value the ridge alone keeps variances up: a leap that shrinks them gains, and is wrong."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 5)) + np.where(np.arange(300)[:, None] < 150, -4.0, 4.0)
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X[:, 4] = np.where(np.arange(300) == 3, 5.0, np.nan)
+    plain = fit(missing(2, reg_covar=1e-6, accelerate=None, tol=1e-7, max_iter=9999), X)
+    for accelerate in ("squarem", "anderson"):
+        model = fit(missing(2, reg_covar=1e-6, accelerate=accelerate), X)
+        assert model.converged_ and model.n_iter_ < 150
+        assert model.score(X) == pytest.approx(plain.score(X), abs=1e-3)
+
+
 def test_bad_input_is_told() -> None:
     X, _, _ = cases.problem(HOLES, "full")
     source = fastem.Chunks(lambda: iter([X]))

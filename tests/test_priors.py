@@ -190,3 +190,18 @@ def test_bad_priors_are_told(prior: Any, message: str) -> None:
     X = np.random.default_rng(0).normal(size=(50, 2))
     with pytest.raises(ValueError, match=message):
         fastem.GaussianMixture(2, prior=prior).fit(X)
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem"])
+@pytest.mark.parametrize("seed", [2, 7])
+def test_what_a_ridge_takes_while_the_prior_loses_ends_no_fit(seed: int, accelerate: str | None) -> None:
+    """The ridge may lower the sum of log-likelihood and log-prior by what it gains, also where the latter falls."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 3))
+    prior = {"scale": 1e-3 * np.eye(3), "dof": 2000}
+    model = fastem.GaussianMixture(2, prior=prior, accelerate=accelerate, random_state=0)
+    assert cases.quietly(model.fit, X).stop_reason_ == "converged"
+    family, params = model._family(), model._get_params_().components
+    assert family.log_prior(params) != 0 and family.penalty(params, model.weights_) > 0
+    family.reg_covar = 0.0
+    assert family.penalty(params, model.weights_) == 0

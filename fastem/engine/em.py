@@ -65,7 +65,7 @@ def fit_em(
         # Sums may overflow though the log-likelihood does not.
         log_likelihood = model.objective(params, statistics) if tree.is_finite(statistics) else np.nan
         if plain is not None and acceleration is not None:
-            # Under a ridge EM may come from above: then leaps may fall, too, as far as the penalty does.
+            # Under a ridge EM may come from above: leaps may fall as far as the penalty does, and must gain its rise.
             accepted = monitor.rises(log_likelihood, statistics.weight, partial(may_fall, params))
             acceleration.judged(accepted)
             if not accepted:
@@ -89,7 +89,7 @@ def fit_em(
         guess = None if acceleration is None else _guess(acceleration, model, params, after, monitor, moved)
         place = Position(after if guess is None else guess, params, plain=None if guess is None else after)
         if not moved:
-            place = place._replace(may_fall=partial(_may_fall, model, params, statistics))
+            place = place._replace(may_fall=partial(_may_fall, model, params, statistics, guess))
         keep(place)
         params, before, may_fall, plain = place
     params = params if plain is None else plain
@@ -98,8 +98,8 @@ def fit_em(
     return _verified(model, params, before, chunks, monitor) if monitor.stop_reason == "max_iter" else before
 
 
-def _may_fall(model: Any, before: Any, statistics: Any, params: Any) -> float:
-    return model.may_fall(before, params, statistics)
+def _may_fall(model: Any, before: Any, statistics: Any, guess: Any, params: Any) -> float:
+    return model.may_fall(before, params, statistics, params is guess)
 
 
 def _verified(model: Any, params: Any, before: Any, chunks: Iterable[Chunk], monitor: ConvergenceMonitor) -> Any:

@@ -199,5 +199,5 @@ def _maximised(model: Any, state: Incremental, hold: bool) -> Incremental:
     after = model.m_step(total, params)
     if hold and model.collapsed(after, total).any():
         return state
-    eased = state.eased + model.eased(params, after, total)
+    eased = state.eased + max(model.eased(params, after, total), 0.0)
     return state._replace(params=after, total=model.recentre(total, params, after), eased=eased)

@@ -145,19 +145,23 @@ class Mixture:
         return statistics.log_likelihood + self.family.log_prior(params.components)
 
     def eased(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
-        """How far the M-step from `before` to `after` may have lowered the expected log-likelihood.
+        """What the penalty fell by from `before` to `after`; an M-step lowers the expected objective by no more.
 
-        It maximises that less a penalty, so the fall is at most what the penalty fell by.
+        For it maximises the expected log-likelihood and the logarithm of the prior density, less that penalty.
         """
         sum_w, family = statistics.components.sum_w, self.family
-        return max(family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w), 0.0)
+        return family.penalty(before.components, sum_w) - family.penalty(after.components, sum_w)
 
-    def may_fall(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
-        """How far the objective may have fallen by that M-step, and by rounding; what a prior gained is part of it."""
-        rounding = self.family.rounding(after.components, after.weights)
-        gained = self.family.log_prior(after.components) - self.family.log_prior(before.components)
-        eased = max(self.eased(before, after, statistics) - max(gained, 0.0), 0.0)
-        return eased + statistics.weight * rounding
+    def may_fall(
+        self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics, leap: bool = False
+    ) -> float:
+        """How far the objective may have fallen by that M-step, and by rounding.
+
+        A leap has to gain what the penalty rose by (then this is negative): else leaps to where the ridge does not let
+        EM stay are taken again and again, and the fit ends there.
+        """
+        rounding, eased = self.family.rounding(after.components, after.weights), self.eased(before, after, statistics)
+        return (eased if leap else max(eased, 0.0)) + statistics.weight * rounding
 
     def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
         """Statistics that were summed about `old`, about `new`."""

@@ -127,12 +127,15 @@ class ConvergenceMonitor:
         self.stop_reason = "converged"
 
     def rises(self, log_likelihood: float, weight: float, may_fall: Callable[[], float] = lambda: 0.0) -> bool:
-        """Whether this log-likelihood is no lower than that of the last iteration, but for rounding and `may_fall`."""
+        """Whether this log-likelihood is no lower than that of the last iteration, but for rounding and `may_fall`.
+
+        That may be negative: it is then what must have been gained.
+        """
         if not np.isfinite(log_likelihood):
             return False
         last = self.history[-1][0] / weight if self.history else -np.inf
         fall = last - log_likelihood / weight - self.noise * (1 + abs(last))
-        return bool(fall <= 0 or fall <= may_fall() / weight)
+        return bool(fall <= may_fall() / weight)
 
     def fell(self, log_likelihood: float, weight: float) -> bool:
         """Whether it is lower than that of the last iteration, from which nothing but an M-step led here."""

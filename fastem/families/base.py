@@ -146,7 +146,7 @@ class Family(Protocol):
         """Logarithm of the prior density of the parameters, but for a constant; 0 without one."""
 
     def penalty(self, params: Any, sum_w: np.ndarray) -> float:
-        """What else `m_step` takes off the expected log-likelihood that it maximises."""
+        """What `m_step` takes off what it maximises, the expected log-likelihood and the prior's logarithm."""
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats per unit weight by which rounding may hide or feign a change of the log-likelihood."""

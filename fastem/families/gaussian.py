@@ -162,14 +162,13 @@ class Gaussian(GaussianMoments, Plain):
         return log_density(self.prior, params.means, self._factors(params), self.covariance_type)
 
     def penalty(self, params: GaussianParams, sum_w: np.ndarray) -> float:
-        """reg_covar / 2 sum_k sum_w_k tr S_k^-1, what the ridge keeps low; and what the prior does."""
+        """reg_covar / 2 sum_k sum_w_k tr S_k^-1, what the ridge keeps low, over the weight that the prior adds too."""
+        if not self.reg_covar:
+            return 0.0
         if self.prior is not None:
             e = extra(self.prior, len(params.means), self.covariance_type)
             sum_w = sum_w + (e / len(sum_w) if self.covariance_type == "tied" else e)
-        prior = -self.log_prior(params)
-        if not self.reg_covar:
-            return prior
-        return prior + 0.5 * self.reg_covar * float(np.square(self._factors(params)).sum(axis=(1, 2)) @ sum_w)
+        return 0.5 * self.reg_covar * float(np.square(self._factors(params)).sum(axis=(1, 2)) @ sum_w)
 
     def rounding(self, params: GaussianParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign; see `covariance.rounding`."""

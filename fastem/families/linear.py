@@ -191,10 +191,6 @@ class LinearFamily(Plain):
         constant, slopes = self.natural(params)
         return self.prior * float((constant + slopes @ self.prior_mean).sum())
 
-    def penalty(self, params: Any, sum_w: np.ndarray) -> float:
-        """What incremental EM's free energy, which leaves the prior out, may fall by."""
-        return -self.log_prior(params)
-
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: that of sums of as many terms."""
         return 4 * np.finfo(float).eps * float(weights @ self.size(params))
