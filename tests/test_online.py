@@ -366,6 +366,13 @@ def test_a_step_size_must_be_one(step: dict) -> None:
         StepSize(**step)
 
 
+@pytest.mark.parametrize("step", [2.0, -0.5, np.nan])
+def test_a_step_must_be_a_share(step: float) -> None:
+    X = np.arange(30.0).reshape(10, 3) % 7
+    with pytest.raises(ValueError, match=f"the step size of batch 1 is {step}; a number from 0 to 1"):
+        fastem.GaussianMixture().fit(X, algorithm="stepwise", batch_size=5, step=lambda t: step)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 60, 1000])
 def test_batches_are_the_rows_in_their_order(size: int, weighted: bool) -> None:

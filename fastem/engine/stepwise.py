@@ -139,8 +139,10 @@ def _share(schedule: Schedule, state: Online, weight: float) -> float:
     """The step of a batch of that weight: two half batches move the statistics as far as a whole one."""
     if state.t < max(1, schedule.burn_in):
         return weight / (state.weight + weight)
-    relative = weight / (state.weight / state.t)
-    return 1.0 - (1.0 - schedule.step(state.t)) ** relative
+    step, relative = schedule.step(state.t), weight / (state.weight / state.t)
+    if not 0.0 <= step <= 1.0:
+        raise ValueError(f"the step size of batch {state.t} is {step}; a number from 0 to 1 is wanted: try StepSize()")
+    return 1.0 - (1.0 - step) ** relative
 
 
 def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None, least: int) -> Online:
