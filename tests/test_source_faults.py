@@ -43,6 +43,8 @@ def X(rng):
         ([1.5], "1.5 is no column"),
         ([], "no columns of .* are left"),
         ("a", "give a list of names"),
+        (1, r"columns is 1; a list of names or indices is wanted, such as \[0, 1\]"),
+        ([True, False, True], r"of a mask, give the indices: numpy.flatnonzero"),
     ],
 )
 def test_wrong_columns(X, columns, message):
@@ -55,6 +57,13 @@ def test_wrong_choices(X):
         open_source(Chunks(X, columns=["a"]))
     with pytest.raises(ValueError, match="rows_per_chunk is 0"):
         Chunks(X, rows_per_chunk=0)
+    with pytest.raises(ValueError, match="dtype is 'number'; 'float32' or"):
+        Chunks(X, dtype="number")
+    with pytest.raises(ValueError, match=r"an array of shape \(300,\) is no column of .* are sample_weight"):
+        open_source(Chunks(X, weights=X[:, 0]))
+    for mask in (X[:, 0] > 0, (X[:, 0] > 0).tolist()):
+        with pytest.raises(ValueError, match=f"rows is a {type(mask).__name__}; .* sample_weight=mask"):
+            open_source(Chunks(X, rows=mask))
     with pytest.raises(ValueError, match="rows is 'all'"):
         open_source(Chunks(X, rows="all"))
     with pytest.raises(ReadError, match=r"at row 0 \(chunk 0\): rows\(X\) gave shape \(300, 3\)"):

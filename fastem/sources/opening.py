@@ -36,7 +36,7 @@ class Chunks:
         ``store.zarr::array``), an open dataset, array or table, or a callable that returns an iterator of chunks.
     columns : list of str or int, or 'numeric', optional
         Columns that are features, in this order: names, or indices counted from 0. ``'numeric'`` takes all that hold
-        numbers. By default, all columns but the weights; of records, all fields with numbers.
+        numbers. By default, all columns but the weights and a pandas index; of records, all fields with numbers.
     rows_per_chunk : int, optional
         Rows of a chunk in memory. Results do not depend on it beyond rounding.
     weights : str or int, optional
@@ -70,7 +70,11 @@ class Chunks:
         n = self.rows_per_chunk
         if n is not None and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1):
             raise ValueError(f"rows_per_chunk is {n!r}; a whole number of at least 1 is wanted")
-        if self.dtype is not None and np.dtype(self.dtype) not in (np.float32, np.float64):
+        try:
+            known = self.dtype is None or np.dtype(self.dtype) in (np.float32, np.float64)
+        except TypeError:
+            known = False
+        if not known:
             raise ValueError(f"dtype is {self.dtype!r}; 'float32' or 'float64' is wanted")
         if isinstance(self.source, Chunks):
             raise ValueError("the source of these Chunks is Chunks already; give the choice in one")
