@@ -360,7 +360,9 @@ def test_a_stream_is_read_once_and_stops_when_asked() -> None:
         fit_stepwise(model, first, broken, ProgressiveMonitor(Rules()))
 
 
-@pytest.mark.parametrize("step", [{"alpha": 1.5}, {"alpha": -0.1}, {"alpha": np.nan}, {"t0": -1.0}, {"t0": np.inf}])
+@pytest.mark.parametrize(
+    "step", [{"alpha": 1.5}, {"alpha": -0.1}, {"alpha": np.nan}, {"t0": -1.0}, {"t0": np.inf}, {"alpha": "1"}]
+)
 def test_a_step_size_must_be_one(step: dict) -> None:
     with pytest.raises(ValueError, match="the step size got"):
         StepSize(**step)

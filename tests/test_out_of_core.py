@@ -143,6 +143,9 @@ def test_columns_must_be_those_of_the_fit(tmp_path, X):
     assert list(model.feature_names_in_) == NAMES
     with pytest.raises(ValueError, match=r"has columns c, b, a, and the model was fitted on a, b, c. .*columns=\["):
         model.predict(Chunks(table(X), columns=["c", "b", "a"]))
+    renamed = table(X).rename_columns(["z", "b", "c"])
+    with pytest.raises(ValueError, match="There is none named 'a': rename it in the data. Give the same columns"):
+        model.predict(renamed)
     with pytest.raises(ValueError, match="has 2 features, and the model was fitted on 3"):
         model.score(Chunks(table(X), columns=["a", "b"]))
     assert not hasattr(model.fit(Chunks(X)), "feature_names_in_")

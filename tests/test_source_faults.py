@@ -16,6 +16,7 @@ from source_kinds import (
     csv,
     cut,
     files,
+    h5py,
     hdf5,
     pa,
     read,
@@ -27,7 +28,7 @@ from source_kinds import (
 )
 
 from fastem import Chunks
-from fastem.sources import ReadError, open_rows, open_source
+from fastem.sources import ReadError, is_source, open_rows, open_source
 
 
 @pytest.fixture
@@ -74,6 +75,16 @@ def test_wrong_choices(X):
         Chunks(Chunks(X))
     with pytest.raises(ValueError, match="has no rows"):
         read(Chunks(X, rows=lambda X: X[:, 0] > 100))
+
+
+def test_groups_are_no_arrays(tmp_path, X):
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w")
+    group.create_array("rows", data=X)
+    with h5py.File(hdf5(tmp_path / "x.h5", X)) as file:
+        for given, names in [(file, "'deep', 'other'"), (file["deep"], "'er'"), (group, "'rows'")]:
+            assert is_source(given)
+            with pytest.raises(ValueError, match=rf"a group of arrays, .* give group\[name\]; there are {names}"):
+                open_source(given)
 
 
 @pytest.mark.parametrize(

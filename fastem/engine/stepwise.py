@@ -10,6 +10,7 @@ Cappé and Moulines (2009), On-line expectation-maximization algorithm for laten
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,10 +33,10 @@ class StepSize:
     t0: float = 2.0
 
     def __post_init__(self):
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"the step size got alpha={self.alpha}: give one from 0.5 (exclusive) to 1, such as 0.55")
-        if not (self.t0 >= 0 and np.isfinite(self.t0)):
-            raise ValueError(f"the step size got t0={self.t0}: give a finite number >= 0, such as 2")
+        if not (isinstance(self.alpha, Real) and 0 <= self.alpha <= 1):
+            raise ValueError(f"the step size got alpha={self.alpha!r}: give one above 0.5, up to 1, such as 0.55")
+        if not (isinstance(self.t0, Real) and self.t0 >= 0 and np.isfinite(self.t0)):
+            raise ValueError(f"the step size got t0={self.t0!r}: give a finite number >= 0, such as 2")
 
     def __call__(self, t: int) -> float:
         """g_t, at most 1."""

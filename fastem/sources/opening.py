@@ -88,7 +88,7 @@ def is_source(X: Any) -> bool:
         return True
     if any(hasattr(X, mark) for mark in ("iloc", "__dataframe__", "__arrow_c_stream__", "__dlpack__", "tocsr")):
         return False  # frames, tensors and sparse matrices: they are in memory
-    return callable(X) or (hasattr(X, "shape") and hasattr(X, "__getitem__"))
+    return callable(X) or _is_group(X) or (hasattr(X, "shape") and hasattr(X, "__getitem__"))
 
 
 def open_rows(
@@ -150,6 +150,9 @@ def _opened(data: Any, choice: Choice, expression: Any) -> Source:
     if _is_paths(data):
         parts = [_file(os.fspath(path), choice, expression) for path in data]
         return parts[0] if len(parts) == 1 else joined(parts)
+    if _is_group(data):
+        there = ", ".join(map(repr, data.keys())) or "none"
+        raise ValueError(f"X is a group of arrays, and one array is wanted: give group[name]; there are {there}")
     name = _name_of(data)
     if hasattr(data, "to_batches") and hasattr(data, "count_rows"):
         return dataset_source(data, choice, name, expression)
@@ -232,6 +235,11 @@ def matches(path: str) -> list[str]:
 
 def _is_paths(X: Any) -> bool:
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(path, (str, os.PathLike)) for path in X)
+
+
+def _is_group(X: Any) -> bool:
+    """Whether it is a folder of arrays, or an open file, of HDF5 or Zarr."""
+    return type(X).__module__.partition(".")[0] in ("h5py", "zarr") and hasattr(X, "keys")
 
 
 def _is_arrow(X: Any) -> bool:
