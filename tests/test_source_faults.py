@@ -77,6 +77,11 @@ def test_wrong_choices(X):
         read(Chunks(X, rows=lambda X: X[:, 0] > 100))
 
 
+def test_a_scanner_is_no_dataset(X):
+    with pytest.raises(ValueError, match="X is Scanner; an array, a path .*, an open dataset"):
+        open_source(pa.dataset.dataset(table(X)).scanner())
+
+
 def test_groups_are_no_arrays(tmp_path, X):
     group = zarr.open_group(tmp_path / "x.zarr", mode="w")
     group.create_array("rows", data=X)

@@ -154,7 +154,7 @@ def _opened(data: Any, choice: Choice, expression: Any) -> Source:
         there = ", ".join(map(repr, data.keys())) or "none"
         raise ValueError(f"X is a group of arrays, and one array is wanted: give group[name]; there are {there}")
     name = _name_of(data)
-    if hasattr(data, "to_batches") and hasattr(data, "count_rows"):
+    if hasattr(data, "to_batches") and hasattr(data, "count_rows") and hasattr(data, "schema"):
         return dataset_source(data, choice, name, expression)
     if not isinstance(data, Iterator) and hasattr(data, "__arrow_c_stream__"):
         return table_source(table_of(data), choice, name, expression)
