@@ -40,7 +40,7 @@ _CHOICES = {
 # What only a program can do is left out, and the end of a fit that Ctrl-C ended is told in a line of its own.
 _ONLY_IN_PYTHON = re.compile(
     rf"(; |^)the fit did not converge: stop_reason_ is 'interrupted'.*|(, or|;) {re.escape(GO_ON)}"
-    r"|; see diagnostics_|, e\.g\. with (sklearn|fastem)\.[\w.]+"
+    r"|; see diagnostics_|, e\.g\. with (sklearn|fastem)\.(?!Chunks)[\w.]+"
 )
 LEFT_OUT = "leave such rows out with --complete, take what there is of them with --missing, or fill them in"
 _WORDS = rf"\bstop_reason_ is '(?P<reason>\w+)'|\b(?P<name>{'|'.join(OPTIONS)})\b(?P<sets>=)?|\bX\b"

@@ -135,7 +135,9 @@ def check_columns(estimator: Any, source: Any, reset: bool) -> None:
         )
     fitted = getattr(estimator, "feature_names_in_", None)
     if fitted is not None and names is not None and list(fitted) != list(names):
+        lacking = [name for name in fitted if name not in names]
         raise ValueError(
             f"{source.name} has columns {', '.join(names)}, and the model was fitted on {', '.join(fitted)}. "
-            "Give the same columns in the same order, e.g. with fastem.Chunks(source, columns=[...])"
+            + (f"There is none named {lacking[0]!r}: rename it in the data. " if lacking else "")
+            + "Give the same columns in the same order, e.g. with fastem.Chunks(source, columns=[...])"
         )

@@ -23,6 +23,7 @@ from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.labels import check_fixed, check_labels, fingerprint_of, labels_among, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
+from fastem.sources import check_another_file
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params, warning_of_duplicates
 from fastem.together import sample_of
 from fastem.validation import (
@@ -156,19 +157,18 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             If the fit stopped before it converged, or components collapsed.
         """
         self._validate_parameters()
-        check_plan(algorithm, batch_size, step, checkpoint, resume)
+        check_plan(algorithm, batch_size, step, held_out, checkpoint, resume)
         self._check_algorithm(algorithm, held_out)
         labels = labels if self._responds else labels_among(labels, y, self.n_components)
         if algorithm != "batch" and (labels is not None or fixed):
             raise ValueError(f"labels and fixed are for algorithm='batch', and it is {algorithm!r}: choose 'batch'")
-        callback = reporting(self)
-        on_rows = getattr(callback, "on_rows", None)
+        on_rows = getattr(callback := reporting(self), "on_rows", None)
         with self._opened(X, sample_weight, y, reset=True, on_rows=on_rows) as data, interruptible() as interrupted:
-            if held_out is not None:
-                held_out = self._held_out(held_out, data.dtype)
+            check_another_file(X, checkpoint, "checkpoint")
             with one_library_thread(), np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 rules = Rules(float(self.tol), self.max_iter, self.max_time, callback, interrupted)
-                plan = Plan(algorithm, batch_size, step, held_out, self.accelerate, labels, fixed)
+                judged = self._held_out(held_out, data.dtype)
+                plan = Plan(algorithm, batch_size, step, judged, self.accelerate, labels, fixed)
                 self._fit(data, plan, checkpoint, resume, rules)
         return self
 

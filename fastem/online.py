@@ -33,7 +33,7 @@ class OnlineMixture:
         Parameters
         ----------
         X : array-like (n, d), or a source
-            A batch; of a source every chunk is one.
+            A batch; of a source every `rows_per_chunk` rows are one, see :class:`fastem.Chunks`.
         y : ignored
         sample_weight : array-like (n,), optional
             Two batches of half the weight count as one.
@@ -50,7 +50,7 @@ class OnlineMixture:
             If the rows are not what they should be, the first batch has fewer rows than components, or the family has
             no sums that could be kept while its parameters move on.
         """
-        check_plan("stepwise", None, step, None, False)
+        check_plan("stepwise", None, step, None, None, False)
         self._check_algorithm("stepwise")
         first = not hasattr(self, "weights_")
         if first:
@@ -65,8 +65,10 @@ class OnlineMixture:
                     break
         return self
 
-    def _held_out(self: Any, X: Any, dtype: np.dtype) -> Chunk:
+    def _held_out(self: Any, X: Any, dtype: np.dtype) -> Chunk | None:
         """Rows in memory, checked as those of a fitted model."""
+        if X is None:
+            return None
         if not in_memory(X):
             raise ValueError("held_out is a source; rows in memory are wanted: give an array or a frame")
         with self._opened(X) as held:

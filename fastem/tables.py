@@ -14,7 +14,8 @@ import numpy as np
 from fastem.wording import plural
 
 _NPY = b"\x93NUMPY"
-_MISSING = {"", "na", "n/a", "null", "none", "-", "?", ".", "missing"}
+_MISSING = {"", "na", "n/a", "null", "none", "-", "?", ".", "missing", "#n/a", "#na", "#n/a n/a", "nan", "-nan"}
+_MISSING |= {f"{sign}1.#{what}" for sign in ("", "-") for what in ("ind", "qnan")}
 
 
 def read_table(path: str | os.PathLike, *, gaps: bool = False) -> np.ndarray:
@@ -188,11 +189,17 @@ def _parse_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
 
 
 def _number_or_gap(field: str) -> float:
-    return np.nan if _is_gap(field) else float(field)
+    return np.nan if _is_gap(field) else float(field.replace("_", "?"))  # 1_000 is none, as in `_is_number`
 
 
 def _is_gap(field: str) -> bool:
-    return field.strip().lower() in _MISSING or field.strip().lower() == "nan"
+    return field.strip().lower() in _MISSING
+
+
+def spellings_of_gaps() -> list[str]:
+    """The same for a reader that knows no case and no blanks: those that are met with, with a blank on either side."""
+    words = {spelt for word in _MISSING for spelt in (word, word.upper(), word.capitalize())} | {"NaN", "-NaN"}
+    return sorted(before + word + after for word in words for before in ("", " ") for after in ("", " "))
 
 
 def look_at_the_top(path: str | os.PathLike) -> tuple[str, int]:
@@ -264,7 +271,7 @@ def raise_at_first_bad_field(
                     + (
                         "remove this second line of column names"
                         if names == _stripped(fields)
-                        else _advice(field, gaps)
+                        else _advice(field, gaps or missing is not None)
                     )
                 )
             if width not in (None, len(fields)):
@@ -275,7 +282,7 @@ def raise_at_first_bad_field(
 def _passes(field: str, missing: Collection[str] | None) -> bool:
     if _is_number(field):
         return missing is not None or bool(np.isfinite(float(field)))
-    return missing is not None and field.strip() in missing
+    return missing is not None and field in missing
 
 
 def _advice(field: str, gaps: bool) -> str:
@@ -283,10 +290,10 @@ def _advice(field: str, gaps: bool) -> str:
         return "write decimals with a point"
     if len(field.split()) > 1 and all(map(_is_number, field.split())):
         return "separate columns by commas, semicolons or tabs"
-    if _is_number(field) or field.strip().lower() in _MISSING:
+    if _is_number(field) or _is_gap(field):
         if gaps:
             return "make such fields empty, which stands for a number that is missing"
-        if field.strip().lower() not in _MISSING | {"nan"}:
+        if not _is_gap(field):
             return "leave such rows out with --complete, or write another number"
         return "leave such rows out with --complete, take what there is of them with --missing, or fill them in"
     return "remove the column, or the row, or write a number"

@@ -256,7 +256,7 @@ def check_precisions_init(value: Any, covariance_type: str, k: int, d: int) -> n
     return np.linalg.inv(matrices).reshape(shape)
 
 
-def check_plan(algorithm: Any, batch_size: Any, step: Any, checkpoint: Any, resume: Any) -> None:
+def check_plan(algorithm: Any, batch_size: Any, step: Any, held_out: Any, checkpoint: Any, resume: Any) -> None:
     """Arguments of `fit` that say how the data are gone through."""
     check_choice("algorithm", algorithm, ALGORITHMS)
     if batch_size is not None:
@@ -269,6 +269,11 @@ def check_plan(algorithm: Any, batch_size: Any, step: Any, checkpoint: Any, resu
         raise ValueError(
             f"step is {step!r} and algorithm {algorithm!r}; a callable is wanted, such as fastem.StepSize(alpha=0.7), "
             "with algorithm='stepwise'"
+        )
+    if held_out is not None and algorithm != "stepwise":
+        raise ValueError(
+            f"held_out is given, and algorithm={algorithm!r} stops by the rows that it learns: leave it out, or choose "
+            "'stepwise'"
         )
     if resume and checkpoint is None:
         raise ValueError("resume=True, and no checkpoint was given; name the file: fit(X, checkpoint='run.npz', ...)")

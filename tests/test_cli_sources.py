@@ -189,6 +189,7 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     assert_one_error(run(*fit, "x.parquet"), "column 'name' of x.parquet holds string", "Choose others with --columns")
     assert_one_error(run(*fit, "x.parquet", "--columns", "length,depth"), "has no column 'depth'")
     assert_one_error(run(*fit, "x.npy", "--weights-column", 7), "has no column 7")
+    (tmp_path / "other.csv").write_text("c,b\n1,2\n-,4\n5,6\n")
     (tmp_path / "twice.csv").write_text("a,a\n1,2\n3,4\n")
     assert_one_error(run(*fit, tmp_path / "twice.csv"), "has 2 columns named 'a'")
     assert_one_error(run(*fit, tmp_path / "bad.csv", "--columns", "a,b"), "column 'b': 'x', where a", "with --columns")
@@ -200,10 +201,12 @@ def test_wrong_sources(run, tmp_path):  # noqa: F811
     assert_one_error(
         run("predict", "model.npz", "x.npy", "-o", tmp_path / "x.txt"), "must end in .npy, .csv or .parquet"
     )
+    other = run("score", "model.npz", tmp_path / "other.csv", "--columns", "c")
+    assert_one_error(other, "Give the columns that the model was fitted on, e.g. with --columns")
     np.save(tmp_path / "w.npy", np.ones(7))
     weights = run(*fit, "part-*.npy", "--weights", tmp_path / "w.npy")
     assert_one_error(weights, "--weights has shape (7,); (3000,) is wanted")
-    assert sorted(os.listdir(tmp_path)) == ["bad.csv", "twice.csv", "w.npy"]
+    assert sorted(os.listdir(tmp_path)) == ["bad.csv", "other.csv", "twice.csv", "w.npy"]
 
 
 def test_a_small_table_is_read_into_memory(here, monkeypatch):

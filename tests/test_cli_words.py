@@ -49,6 +49,12 @@ def test_choices_of_chunks_are_options():
     assert text == "Drop them with --complete; --algorithm 'stepwise'"
 
 
+def test_what_chunks_would_do_is_an_option():
+    text = "Give the same columns in the same order, e.g. with fastem.Chunks(source, columns=[...])"
+    assert in_options(text, "x.npy") == "Give the same columns in the same order, e.g. with --columns"
+    assert in_options("fill them in first, e.g. with fastem.GaussianImputer", "x.npy") == "fill them in first"
+
+
 def test_columns_go_by_their_names():
     text = "columns 0, 2 (0.1 in column 0), 1 and 2: columns 0 and 1, 1 and 2"
     said = "columns 'a', 'c' (0.1 in column 'a'), 1 and 2: columns 'a' and 'b', 'b' and 'c'"

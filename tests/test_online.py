@@ -360,10 +360,19 @@ def test_a_stream_is_read_once_and_stops_when_asked() -> None:
         fit_stepwise(model, first, broken, ProgressiveMonitor(Rules()))
 
 
-@pytest.mark.parametrize("step", [{"alpha": 1.5}, {"alpha": -0.1}, {"alpha": np.nan}, {"t0": -1.0}, {"t0": np.inf}])
+@pytest.mark.parametrize(
+    "step", [{"alpha": 1.5}, {"alpha": -0.1}, {"alpha": np.nan}, {"t0": -1.0}, {"t0": np.inf}, {"alpha": "1"}]
+)
 def test_a_step_size_must_be_one(step: dict) -> None:
     with pytest.raises(ValueError, match="the step size got"):
         StepSize(**step)
+
+
+@pytest.mark.parametrize("step", [2.0, -0.5, np.nan])
+def test_a_step_must_be_a_share(step: float) -> None:
+    X = np.arange(30.0).reshape(10, 3) % 7
+    with pytest.raises(ValueError, match=f"the step size of batch 1 is {step}; a number from 0 to 1"):
+        fastem.GaussianMixture().fit(X, algorithm="stepwise", batch_size=5, step=lambda t: step)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -5,6 +5,7 @@ import warnings
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from source_kinds import KINDS, NAMELESS, NAMES, ONCE, N, csv, h5py, pa, parquet, saved, table
@@ -142,6 +143,9 @@ def test_columns_must_be_those_of_the_fit(tmp_path, X):
     assert list(model.feature_names_in_) == NAMES
     with pytest.raises(ValueError, match=r"has columns c, b, a, and the model was fitted on a, b, c. .*columns=\["):
         model.predict(Chunks(table(X), columns=["c", "b", "a"]))
+    renamed = table(X).rename_columns(["z", "b", "c"])
+    with pytest.raises(ValueError, match="There is none named 'a': rename it in the data. Give the same columns"):
+        model.predict(renamed)
     with pytest.raises(ValueError, match="has 2 features, and the model was fitted on 3"):
         model.score(Chunks(table(X), columns=["a", "b"]))
     assert not hasattr(model.fit(Chunks(X)), "feature_names_in_")
@@ -187,6 +191,47 @@ def test_results_in_a_store_and_in_a_mapped_file(tmp_path, X, in_memory):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         in_memory.predict(Chunks(X), out=file.create_dataset("labels", (N,), np.int64))
         assert (file["labels"][:] == mapped).all() and (mapped == in_memory.predict(X)).all()
+
+
+def test_no_file_that_is_read_is_written(tmp_path, X, in_memory):
+    folder = tmp_path / "x.parquet"
+    folder.mkdir()
+    part = parquet(folder / "part.parquet", X)
+    npy, h5 = saved(tmp_path / "x.npy", X), tmp_path / "x.h5"
+    with h5py.File(h5, "w") as file:
+        file["rows"] = X
+    before = {path: path.read_bytes() for path in (part, npy, h5)}
+    mapped = np.load(npy, mmap_mode="r")
+    for data, target in [(npy, npy), ([npy], npy), (Chunks(mapped), npy), (mapped, npy), (f"{h5}::rows", h5)]:
+        with pytest.raises(ValueError, match="checkpoint is .*, which is also read; give another name"):
+            mixture().fit(data, checkpoint=target)
+    with h5py.File(h5) as file, pytest.raises(ValueError, match="checkpoint is .*, which is also read"):
+        mixture().fit(file["rows"], checkpoint=h5)
+    with pytest.raises(ValueError, match=r"out is .*part\.parquet, which is also read"):
+        in_memory.predict(pa.dataset.dataset(folder, format="parquet"), out=part)
+    for name in ("part.parquet", "labels.parquet"):
+        with pytest.raises(ValueError, match=r"out is .*, in the folder .*x\.parquet, which is read; give another one"):
+            in_memory.predict(folder, out=folder / name)
+    assert {path: path.read_bytes() for path in before} == before and os.listdir(folder) == ["part.parquet"]
+
+
+def test_a_frame_may_have_columns_of_any_name(tmp_path, X):
+    frame = pd.DataFrame(X, columns=["source", "filename", "files"])
+    saved(tmp_path / "labels.npy", X)
+    model = mixture().fit(frame)
+    assert (np.load(model.predict(frame, out=tmp_path / "labels.npy")) == model.predict(frame)).all()
+
+
+def test_held_out_rows_are_for_stepwise(X):
+    for algorithm in ("batch", "incremental"):
+        with pytest.raises(ValueError, match=f"held_out is given, and algorithm='{algorithm}' stops by the rows that"):
+            mixture().fit(X, algorithm=algorithm, held_out=X[:9])
+
+
+def test_a_value_that_no_family_gives_is_told_by_the_name_of_its_column(tmp_path):
+    csv(tmp_path / "x.csv", np.where(np.arange(12.0).reshape(4, 3) == 7, 0.5, 1.0))
+    with pytest.raises(ReadError, match=r"0\.5 in row 2 of .*x\.csv, column 'b' \(chunk 0\); whole numbers"):
+        fastem.PoissonMixture().fit(tmp_path / "x.csv")
 
 
 def test_outputs_that_do_not_fit(tmp_path, X, in_memory):

@@ -93,6 +93,11 @@ def test_a_fault_leaves_what_was_there(name, tmp_path):
         write(tmp_path / "none" / name, VALUES[0])
 
 
+def test_labels_that_a_small_type_does_not_hold():
+    with pytest.raises(ValueError, match="out has dtype int8, and there is a 149; make it int64"):
+        write(np.zeros(N, np.int8), np.arange(N) + 100, cuts=(0, 20, N))
+
+
 def test_too_few_rows_for_an_array():
     with pytest.raises(ValueError, match="out has 50 rows, and 7 were written"):
         write(np.zeros(N), VALUES[0], None, cuts=(0, 7))

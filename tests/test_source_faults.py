@@ -16,6 +16,7 @@ from source_kinds import (
     csv,
     cut,
     files,
+    h5py,
     hdf5,
     pa,
     read,
@@ -27,7 +28,7 @@ from source_kinds import (
 )
 
 from fastem import Chunks
-from fastem.sources import ReadError, open_rows, open_source
+from fastem.sources import ReadError, is_source, open_rows, open_source
 
 
 @pytest.fixture
@@ -43,6 +44,8 @@ def X(rng):
         ([1.5], "1.5 is no column"),
         ([], "no columns of .* are left"),
         ("a", "give a list of names"),
+        (1, r"columns is 1; a list of names or indices is wanted, such as \[0, 1\]"),
+        ([True, False, True], r"of a mask, give the indices: numpy.flatnonzero"),
     ],
 )
 def test_wrong_columns(X, columns, message):
@@ -55,6 +58,13 @@ def test_wrong_choices(X):
         open_source(Chunks(X, columns=["a"]))
     with pytest.raises(ValueError, match="rows_per_chunk is 0"):
         Chunks(X, rows_per_chunk=0)
+    with pytest.raises(ValueError, match="dtype is 'number'; 'float32' or"):
+        Chunks(X, dtype="number")
+    with pytest.raises(ValueError, match=r"an array of shape \(300,\) is no column of .* are sample_weight"):
+        open_source(Chunks(X, weights=X[:, 0]))
+    for mask in (X[:, 0] > 0, (X[:, 0] > 0).tolist()):
+        with pytest.raises(ValueError, match=f"rows is a {type(mask).__name__}; .* sample_weight=mask"):
+            open_source(Chunks(X, rows=mask))
     with pytest.raises(ValueError, match="rows is 'all'"):
         open_source(Chunks(X, rows="all"))
     with pytest.raises(ReadError, match=r"at row 0 \(chunk 0\): rows\(X\) gave shape \(300, 3\)"):
@@ -65,6 +75,21 @@ def test_wrong_choices(X):
         Chunks(Chunks(X))
     with pytest.raises(ValueError, match="has no rows"):
         read(Chunks(X, rows=lambda X: X[:, 0] > 100))
+
+
+def test_a_scanner_is_no_dataset(X):
+    with pytest.raises(ValueError, match="X is Scanner; an array, a path .*, an open dataset"):
+        open_source(pa.dataset.dataset(table(X)).scanner())
+
+
+def test_groups_are_no_arrays(tmp_path, X):
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w")
+    group.create_array("rows", data=X)
+    with h5py.File(hdf5(tmp_path / "x.h5", X)) as file:
+        for given, names in [(file, "'deep', 'other'"), (file["deep"], "'er'"), (group, "'rows'")]:
+            assert is_source(given)
+            with pytest.raises(ValueError, match=rf"a group of arrays, .* give group\[name\]; there are {names}"):
+                open_source(given)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from source_kinds import (
 
 import fastem
 from fastem import Chunks
-from fastem.sources import ReadError, is_source, open_rows
+from fastem.sources import ReadError, is_source, open_rows, open_source
+from fastem.tables import read_table
 
 
 @pytest.fixture
@@ -152,6 +153,40 @@ def test_csv_with_text_empty_fields_and_names_twice(tmp_path):
     path.write_text("1,2\n" * 400_000 + "3,x\n")  # past the first batch, from which types are guessed
     with pytest.raises(ReadError, match=r"row 400000 \(line 400001 of the file\), column 2 of 2: 'x'"):
         read(path)
+
+
+@pytest.mark.parametrize("gap", ["-", "?", ".", "", "na", "NaN", "N/A", "null", "None", "missing", "#N/A", " NA", '""'])
+def test_gaps_of_csv_are_those_of_a_table_in_memory(gap, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(f"a,b\n{gap},2\n3,4\n")
+    np.testing.assert_array_equal(read_table(path, gaps=True), [[np.nan, 2], [3, 4]])
+    assert read(Chunks(path, rows="finite"))[0].tolist() == [[3.0, 4.0]]
+    with pytest.raises(ReadError, match=r"NaN in row 0 of .*x\.csv, column 'a'"):
+        read(path)
+
+
+def test_gaps_that_are_none_and_gaps_among_texts(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,   NA\n2,3\n")
+    with pytest.raises(ValueError, match=r"line 2 of .*column 'b': '   NA', .* make such fields empty, which"):
+        read(path)
+    path.write_text("a,b\n-,none\nx,some\n,?\n")  # of categories "-", "none" and "?" may be some
+    codings = fastem.CategoricalMixture(missing="nan")._coding(path, None, True)
+    with open_rows(Chunks(path), coding=codings) as rows:
+        rows.missing = "nan"
+        (chunk,) = rows
+        assert np.isnan(chunk.X).tolist() == [[False, False], [False, False], [True, False]]
+
+
+def test_the_index_of_a_frame_is_no_column(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, -1.0, 3.0, 4.0], "id": [7, 3, 9, 1]})
+    for kept, key in [(frame[frame["a"] > 0], "__index_level_0__"), (frame.set_index("id"), "id")]:
+        kept.to_parquet(tmp_path / "x.parquet")
+        given = [tmp_path / "x.parquet", pa.dataset.dataset(tmp_path / "x.parquet"), pa.Table.from_pandas(kept)]
+        for data in given:
+            assert open_source(data).feature_names == list(kept.columns)
+            assert open_source(Chunks(data, columns="numeric")).feature_names == list(kept.columns)
+            assert open_source(Chunks(data, columns=["a", key])).feature_names == ["a", key]
 
 
 def test_weights_are_sliced_along_and_filtered(tmp_path, X, rng):

@@ -33,6 +33,13 @@ def test_csv(tmp_path, text, encoding):
     assert X.dtype == np.float64 and X.tolist() == ROWS.tolist()
 
 
+def test_numbers_are_the_same_with_gaps(tmp_path):
+    assert np.isnan(read_table(written(tmp_path, "1,?\n"), gaps=True)[0, 1])
+    for field in ("1_000", "_5", "5_"):
+        with pytest.raises(ValueError, match=f"'{field}', where a finite number was wanted"):
+            read_table(written(tmp_path, f"1,{field}\n"), gaps=True)
+
+
 def test_a_column_and_a_row(tmp_path):
     assert read_table(written(tmp_path, "x\n1\n2\n")).shape == (2, 1)
     assert read_table(written(tmp_path, "1,2\n")).shape == (1, 2)

@@ -10,6 +10,7 @@ Cappé and Moulines (2009), On-line expectation-maximization algorithm for laten
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,10 +33,10 @@ class StepSize:
     t0: float = 2.0
 
     def __post_init__(self):
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"the step size got alpha={self.alpha}: give one from 0.5 (exclusive) to 1, such as 0.55")
-        if not (self.t0 >= 0 and np.isfinite(self.t0)):
-            raise ValueError(f"the step size got t0={self.t0}: give a finite number >= 0, such as 2")
+        if not (isinstance(self.alpha, Real) and 0 <= self.alpha <= 1):
+            raise ValueError(f"the step size got alpha={self.alpha!r}: give one above 0.5, up to 1, such as 0.55")
+        if not (isinstance(self.t0, Real) and self.t0 >= 0 and np.isfinite(self.t0)):
+            raise ValueError(f"the step size got t0={self.t0!r}: give a finite number >= 0, such as 2")
 
     def __call__(self, t: int) -> float:
         """g_t, at most 1."""
@@ -139,8 +140,10 @@ def _share(schedule: Schedule, state: Online, weight: float) -> float:
     """The step of a batch of that weight: two half batches move the statistics as far as a whole one."""
     if state.t < max(1, schedule.burn_in):
         return weight / (state.weight + weight)
-    relative = weight / (state.weight / state.t)
-    return 1.0 - (1.0 - schedule.step(state.t)) ** relative
+    step, relative = schedule.step(state.t), weight / (state.weight / state.t)
+    if not 0.0 <= step <= 1.0:
+        raise ValueError(f"the step size of batch {state.t} is {step}; a number from 0 to 1 is wanted: try StepSize()")
+    return 1.0 - (1.0 - step) ** relative
 
 
 def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable | None, least: int) -> Online:

@@ -164,8 +164,9 @@ def table_of(frame: Any) -> Any:
 
 
 def schema_of_table(table: Any) -> list[Column]:
-    """Columns of an Arrow table or dataset."""
-    return [Column(f.name, _dtype(f.type), str(f.type), _is_text(f.type)) for f in table.schema]
+    """Columns of an Arrow table or dataset; pandas notes which of them are the index of its frame."""
+    index = (getattr(table.schema, "pandas_metadata", None) or {}).get("index_columns", [])
+    return [Column(f.name, _dtype(f.type), str(f.type), _is_text(f.type), f.name in index) for f in table.schema]
 
 
 def wanted(picked: Picked) -> list[int]:

@@ -1,7 +1,7 @@
 """Columns of a source: which there are, which are wanted, and the blocks of rows cut to them."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ class Column(NamedTuple):
     """Its type in the words of the source, for messages."""
     text: bool = False
     """Whether it holds texts, or what may be texts."""
+    is_index: bool = False
+    """Whether it is a frame's index, which is no column unless it is asked for."""
 
 
 class Choice(NamedTuple):
@@ -88,9 +90,12 @@ def pick(schema: Sequence[Column], choice: Choice, name: str, *, records: bool =
         if choice.columns not in (None, "numeric"):
             raise ValueError(f"columns is {choice.columns!r}; give a list of names or indices, or 'numeric' for all")
         every = not ((records and choice.coding is None) or choice.columns == "numeric")
-        columns = [i for i, column in enumerate(schema) if i != weights and (every or column.dtype is not None)]
+        there = [i for i, column in enumerate(schema) if i != weights and not column.is_index]
+        columns = [i for i in there if every or schema[i].dtype is not None]
         check_names([schema[i].name for i in columns], name)
     else:
+        if not isinstance(choice.columns, Iterable):
+            raise ValueError(f"columns is {choice.columns!r}; a list of names or indices is wanted, such as [0, 1]")
         columns = [_index(schema, column, name) for column in choice.columns]
     if not columns:
         raise ValueError(f"no columns of {name} are left to be features; at least one column of numbers is wanted")
@@ -115,11 +120,16 @@ def _index(schema: Sequence[Column], wanted: str | int, name: str) -> int:
         known = [n for n in names if n is not None]
         there = f"it has {_few(known)}" if known else "its columns have no names: give indices"
         raise ValueError(f"{name} has no column {wanted!r}; {there}")
+    if isinstance(wanted, (bool, np.bool_)):
+        raise ValueError(f"{wanted!r} is no column of {name}; of a mask, give the indices: numpy.flatnonzero(mask)")
+    if np.ndim(wanted) or not hasattr(wanted, "__index__"):
+        given = f"an array of shape {np.shape(wanted)}" if np.ndim(wanted) else repr(wanted)
+        raise ValueError(
+            f"{given} is no column of {name}; give a name or an index (weights that are an array are sample_weight)"
+        )
     try:
         i = operator.index(wanted)
         return range(len(schema))[i]
-    except TypeError:
-        raise ValueError(f"{wanted!r} is no column of {name}; give a name or an index") from None
     except IndexError:
         raise ValueError(f"{name} has no column {i}; it has {len(schema)}, counted from 0") from None
 

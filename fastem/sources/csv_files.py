@@ -9,7 +9,7 @@ from fastem.sources.arrow import split_batch, wanted
 from fastem.sources.columns import Choice, Column, pick
 from fastem.sources.source import Blocks, Source, file_signature
 from fastem.sources.stores import needed
-from fastem.tables import look_at_the_top, raise_at_first_bad_field
+from fastem.tables import look_at_the_top, raise_at_first_bad_field, spellings_of_gaps
 
 CSV_BYTES = 1 << 20
 """Size of the text of a batch."""
@@ -29,12 +29,13 @@ def csv_source(path: str, choice: Choice) -> Source:
     ([[[1.0, 2.0], [3.0, 4.0]]], ['x', 'y'])
     """
     arrow = needed("pyarrow", path)
-    missing = needed("pyarrow.csv", path).ConvertOptions().null_values
+    # Where texts are categories, "-" and "none" may be some of them.
+    missing = _default_gaps(path) if choice.coding is not None else spellings_of_gaps()
     try:
         delimiter, header_lines = look_at_the_top(path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not UTF-8 text with commas; save it as UTF-8 (or as .npy)") from error
-    types, first = csv_types(path), _first_line(path, delimiter)
+    types, first = csv_types(path, missing), _first_line(path, delimiter)
     named = first if header_lines else [None] * len(first)
     columns = [Column(n, _number_in_text(t), f"text ({t})", _number_in_text(t) is None) for n, t in zip(named, types)]
     try:
@@ -51,7 +52,7 @@ def csv_source(path: str, choice: Choice) -> Source:
 
     def blocks() -> Blocks:
         try:
-            with _open_csv(path, {str(i): kind for i, kind in read_as.items()}) as opened:
+            with _open_csv(path, {str(i): kind for i, kind in read_as.items()}, missing) as opened:
                 for batch in opened:
                     yield split_batch(batch, picked)
         except arrow.ArrowInvalid:
@@ -63,7 +64,11 @@ def csv_source(path: str, choice: Choice) -> Source:
     return Source(path, picked, blocks, None, picked.weights is not None, signature=lambda: file_signature(path))
 
 
-def _open_csv(path: str, types: dict[str, Any]) -> Any:
+def _default_gaps(path: str) -> list[str]:
+    return needed("pyarrow.csv", path).ConvertOptions().null_values
+
+
+def _open_csv(path: str, types: dict[str, Any], missing: list[str]) -> Any:
     """A reader of the columns with these types, of all where there are none; they are named "0", "1", ..."""
     reader = needed("pyarrow.csv", path)
     delimiter, header_lines = look_at_the_top(path)
@@ -72,14 +77,16 @@ def _open_csv(path: str, types: dict[str, Any]) -> Any:
         path,
         reader.ReadOptions(skip_rows=header_lines, column_names=labels, block_size=CSV_BYTES, use_threads=False),
         reader.ParseOptions(delimiter=delimiter),
-        reader.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=True),
+        reader.ConvertOptions(
+            column_types=types, include_columns=list(types), null_values=missing, strings_can_be_null=True
+        ),
     )
 
 
-def csv_types(path: str) -> list[Any]:
-    """Types of the columns of a ``.csv`` file in Arrow's words, by its first rows."""
+def csv_types(path: str, missing: list[str] | None = None) -> list[Any]:
+    """Types of the columns of a ``.csv`` file in Arrow's words, by its first rows; `missing` are texts of gaps."""
     try:
-        with _open_csv(path, {}) as top:
+        with _open_csv(path, {}, _default_gaps(path) if missing is None else missing) as top:
             return [field.type for field in top.schema]
     except needed("pyarrow", path).ArrowInvalid as error:
         raise_at_first_bad_field(path, *look_at_the_top(path), set(), [])  # its message counts rows in another way

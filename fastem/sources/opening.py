@@ -36,7 +36,7 @@ class Chunks:
         ``store.zarr::array``), an open dataset, array or table, or a callable that returns an iterator of chunks.
     columns : list of str or int, or 'numeric', optional
         Columns that are features, in this order: names, or indices counted from 0. ``'numeric'`` takes all that hold
-        numbers. By default, all columns but the weights; of records, all fields with numbers.
+        numbers. By default, all columns but the weights and a pandas index; of records, all fields with numbers.
     rows_per_chunk : int, optional
         Rows of a chunk in memory. Results do not depend on it beyond rounding.
     weights : str or int, optional
@@ -70,7 +70,11 @@ class Chunks:
         n = self.rows_per_chunk
         if n is not None and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1):
             raise ValueError(f"rows_per_chunk is {n!r}; a whole number of at least 1 is wanted")
-        if self.dtype is not None and np.dtype(self.dtype) not in (np.float32, np.float64):
+        try:
+            known = self.dtype is None or np.dtype(self.dtype) in (np.float32, np.float64)
+        except TypeError:
+            known = False
+        if not known:
             raise ValueError(f"dtype is {self.dtype!r}; 'float32' or 'float64' is wanted")
         if isinstance(self.source, Chunks):
             raise ValueError("the source of these Chunks is Chunks already; give the choice in one")
@@ -84,7 +88,7 @@ def is_source(X: Any) -> bool:
         return True
     if any(hasattr(X, mark) for mark in ("iloc", "__dataframe__", "__arrow_c_stream__", "__dlpack__", "tocsr")):
         return False  # frames, tensors and sparse matrices: they are in memory
-    return callable(X) or (hasattr(X, "shape") and hasattr(X, "__getitem__"))
+    return callable(X) or _is_group(X) or (hasattr(X, "shape") and hasattr(X, "__getitem__"))
 
 
 def open_rows(
@@ -146,8 +150,11 @@ def _opened(data: Any, choice: Choice, expression: Any) -> Source:
     if _is_paths(data):
         parts = [_file(os.fspath(path), choice, expression) for path in data]
         return parts[0] if len(parts) == 1 else joined(parts)
+    if _is_group(data):
+        there = ", ".join(map(repr, data.keys())) or "none"
+        raise ValueError(f"X is a group of arrays, and one array is wanted: give group[name]; there are {there}")
     name = _name_of(data)
-    if hasattr(data, "to_batches") and hasattr(data, "count_rows"):
+    if hasattr(data, "to_batches") and hasattr(data, "count_rows") and hasattr(data, "schema"):
         return dataset_source(data, choice, name, expression)
     if not isinstance(data, Iterator) and hasattr(data, "__arrow_c_stream__"):
         return table_source(table_of(data), choice, name, expression)
@@ -228,6 +235,11 @@ def matches(path: str) -> list[str]:
 
 def _is_paths(X: Any) -> bool:
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(path, (str, os.PathLike)) for path in X)
+
+
+def _is_group(X: Any) -> bool:
+    """Whether it is a folder of arrays, or an open file, of HDF5 or Zarr."""
+    return type(X).__module__.partition(".")[0] in ("h5py", "zarr") and hasattr(X, "keys")
 
 
 def _is_arrow(X: Any) -> bool:

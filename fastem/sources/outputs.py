@@ -11,6 +11,7 @@ import numpy as np
 
 from fastem.files import written_beside
 from fastem.sources.columns import is_number
+from fastem.sources.opening import Chunks
 from fastem.sources.stores import needed
 
 
@@ -28,6 +29,8 @@ class Output:
             raise ValueError(f"{self.name}: a block has shape {block.shape}; {wanted} is wanted")
         if self.n_rows is not None and self.done + len(block) > self.n_rows:
             raise ValueError(f"{self.name} has room for {self.n_rows} rows, and there are more; make it larger")
+        if self.dtype.kind in "iu" and block.max(initial=0) > np.iinfo(self.dtype).max:
+            raise ValueError(f"{self.name} has dtype {self.dtype}, and there is a {block.max()}; make it int64")
         if len(block):
             self._put(block.astype(self.dtype, copy=False))
         self.done += len(block)
@@ -106,18 +109,25 @@ class _Array(Output):
         self.array[self.done : self.done + len(block)] = block
 
 
-def check_another_file(source: Any, target: Any) -> None:
-    """`ValueError` where the results would take the place of a file that the rows come from."""
-    if not isinstance(target, (str, os.PathLike)) or not os.path.exists(target):
+def check_another_file(source: Any, target: Any, called: str = "out") -> None:
+    """`ValueError` where what is written would replace a file, or change a folder, that the rows come from."""
+    if not isinstance(target, (str, os.PathLike)):
         return
-    source = getattr(source, "source", source)
-    source = getattr(source, "filename", None) or source
-    for path in source if isinstance(source, (list, tuple)) else [source]:
-        if not isinstance(path, (str, os.PathLike)):
-            continue
-        name = os.fspath(path).partition("::")[0]
-        if any(os.path.samefile(found, target) for found in glob.glob(name) or [name] if os.path.exists(found)):
-            raise ValueError(f"out is {os.fspath(target)}, which is also read; give another name")
+    place = os.path.realpath(target)
+    for path in _files_of(source.source if isinstance(source, Chunks) else source):
+        if os.path.exists(place) and os.path.samefile(path, place):
+            raise ValueError(f"{called} is {os.fspath(target)}, which is also read; give another name")
+        if os.path.isdir(path) and place.startswith(os.path.join(os.path.realpath(path), "")):
+            raise ValueError(f"{called} is {os.fspath(target)}, in the folder {path}, which is read; give another one")
+
+
+def _files_of(data: Any) -> list[str]:
+    """The files that rows come from, as far as these are known."""
+    files = getattr(data, "files", None)  # of a pyarrow.dataset; a column of a frame may have any name
+    names = getattr(data, "filename", None), getattr(getattr(data, "file", None), "filename", None)  # memmap, h5py
+    paths = next((given for given in (data, files) if isinstance(given, (list, tuple))), (data, *names))
+    known = [os.fspath(path).partition("::")[0] for path in paths if isinstance(path, (str, os.PathLike))]
+    return [found for name in known for found in glob.glob(name) or [name] if os.path.exists(found)]
 
 
 @contextmanager

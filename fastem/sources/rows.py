@@ -169,8 +169,10 @@ class Rows:
             row = first + error.row
             where = self.source.name_of_row(row) if self.source.name_of_row else f"row {row} of {self.source.name}"
             chunk_number = first // self.rows_per_chunk
+            names = self.source.feature_names
+            column = repr(names[error.column]) if names and isinstance(error.column, int) else error.column
             raise ReadError(
-                f"{error.value:.6g} in {where}, column {error.column} (chunk {chunk_number}); {error.advice}"
+                f"{error.value:.6g} in {where}, column {column} (chunk {chunk_number}); {error.advice}"
             ) from error
 
     def _learn(self, done: int, weight: float, largest: float) -> None:

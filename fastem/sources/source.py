@@ -184,15 +184,20 @@ def coded(source: Source, coding: Any) -> Source:
 
 def kept(source: Source, rows: Any) -> Source:
     """Only the rows of `source` for which ``rows(X)`` is True; ``'finite'``: those without NaN and infinity."""
-    if rows != "finite" and not callable(rows):
-        raise ValueError(f"rows is {rows!r}; 'finite' or a callable that gives a mask of the rows is wanted")
+    finite = isinstance(rows, str) and rows == "finite"
+    if not finite and not callable(rows):
+        what = repr(rows) if isinstance(rows, (str, slice)) else f"a {type(rows).__name__}"
+        raise ValueError(
+            f"rows is {what}; 'finite' or a callable that gives a mask of the rows is wanted. To leave rows out by a "
+            "mask of all, give them weight 0: sample_weight=mask"
+        )
     latest: list[Any] = []  # rows kept and rows read before the latest block, and its mask
 
     def blocks() -> Blocks:
         seen = read = 0
         with closing(source.blocks()) as parts:
             for X, weight in parts:
-                mask = _finite(X, weight) if rows == "finite" else _asked(rows, X)
+                mask = _finite(X, weight) if finite else _asked(rows, X)
                 latest[:] = seen, read, mask
                 yield (X, weight) if mask.all() else (X[mask], None if weight is None else weight[mask])
                 seen, read = seen + int(np.count_nonzero(mask)), read + len(X)
