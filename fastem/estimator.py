@@ -20,7 +20,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
-from fastem.labels import check_fixed, check_labels, labels_among, parted, start_from
+from fastem.labels import check_fixed, check_given, check_labels, labels_among, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.starts import INIT_PARAMS, Start, sample_size, starting_params, warning_of_duplicates
@@ -226,6 +226,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             wanted = start.model.family.spread_about(rows, start.scale)
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
+        if self.warm_start:
+            check_given(self, start.model.fixed, "or go on from a fit with the same components, columns and settings")
         return self._apply_inits(None, start)
 
     def _model(self, data: Data, plan: Plan) -> tuple[Data, Mixture]:
