@@ -248,4 +248,4 @@ max_time, on_collapse, accelerate
         shape = (k, d, d) if np.ndim(self.scales_) == 3 else (k, d)
         means, scales = check_init("means_", self.means_, (k, d)), check_init("scales_", self.scales_, shape)
         tails = check_init("1 / df_", 1.0 / np.asarray(self.df_, dtype=np.float64), (k,))
-        return MixtureParams(self._proportions(), StudentTParams(means, scales, tails))
+        return MixtureParams(self._proportions((k,)), StudentTParams(means, scales, tails))

@@ -242,7 +242,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         if means.ndim != 2:
             raise ValueError(f"means_ has shape {means.shape}; one row a component is wanted. Fit again")
         k, d = means.shape  # fewer than n_components where some were dropped
-        weights = self._proportions()
+        weights = self._proportions((k,))
         means = check_init("means_", self.means_, (k, d))
         covariances = check_init("covariances_", self.covariances_, np.shape(self.covariances_))
         kind, kinds = self.covariance_type, self._fitted_kinds()

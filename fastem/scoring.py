@@ -43,9 +43,9 @@ class FittedMixture:
             family.prior_mean = self.prior_mean_
         return family
 
-    def _proportions(self) -> np.ndarray:
+    def _proportions(self, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """`weights_` (K,) in float64. Those of float32 sum to 1 but for 1e-7, by which a warm start would fall."""
-        weights = check_init("weights_", self.weights_, np.shape(self.weights_))
+        weights = check_init("weights_", self.weights_, np.shape(self.weights_) if shape is None else shape)
         total = weights.sum() if np.asarray(self.weights_).dtype == np.float32 else 1.0
         return weights / total if total > 0 else weights
 
