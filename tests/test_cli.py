@@ -353,6 +353,16 @@ def test_ctrl_c_while_the_command_line_is_imported(monkeypatch, capsys):
     assert caught.value.code == 130 and capsys.readouterr().err == "error: interrupted; nothing was saved\n"
 
 
+def test_ctrl_c_before_a_command_begins(monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperGroup.make_context", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 130 and capsys.readouterr().err.endswith("error: interrupted; nothing was saved\n")
+
+
 def test_version_and_help_are_quick(run):
     assert run("--version") == (0, f"fastem {fastem.__version__}\n", "")
     code, out, _ = run("--help")
