@@ -18,8 +18,12 @@ import numpy as np
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
 from fastem.files import check_path, check_writable, written_beside
+from fastem.labels import fingerprint_of
 
 FORMAT, VERSION = "fastem checkpoint", 2
+
+FREE = frozenset("tol max_iter max_time random_state warm_start verbose verbose_interval n_jobs callback".split())
+"""Parameters that may change between a fit that is broken off and its resumption, or are looked at otherwise."""
 
 WEIGHT = 1e-9
 """Relative difference of two sums of the same weights, however the rows are cut."""
@@ -148,3 +152,21 @@ def fingerprint(rows: Chunk | None) -> str:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else repr(value)
+
+
+def settings_of(estimator: Any, data: Any, plan: Any) -> dict[str, Any]:
+    """What a fit that is resumed must have in common with the one that was broken off."""
+    settings = {name: value for name, value in estimator.get_params().items() if name not in FREE}
+    seed = estimator.random_state if isinstance(estimator.random_state, int | np.integer) else None
+    what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
+    return {
+        "estimator": type(estimator).__name__,
+        **settings,
+        **what,
+        "algorithm": plan.algorithm,
+        "batch_size": plan.batch_size or "default",
+        "step": without_address(plan.step),
+        "held_out": fingerprint(plan.held_out),
+        "labels": fingerprint_of(None if plan.labels is None else np.asarray(plan.labels)),
+        "fixed": sorted(plan.fixed),
+    }

@@ -250,4 +250,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ± shows a ?
-    app(prog_name="fastem")
+    try:
+        app(prog_name="fastem")
+    except SystemExit as ended:
+        # Before a command begins typer ends Ctrl-C without a word.
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise

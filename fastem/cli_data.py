@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.cli_words import errors_in_options
 from fastem.data import SMALL_MAP
 from fastem.sources import Chunks
 from fastem.sources.opening import matches, names_of_file
@@ -66,7 +67,8 @@ class DataFiles(NamedTuple):
         if self.table is None:
             return self._chunks(), weight
         X = read_table(self.table, gaps=self.gaps)
-        check_names(self.column_names() or [], self.name)
+        with errors_in_options(self):
+            check_names(self.column_names() or [], self.name)
         if weight is not None and len(weight) != len(X):
             raise ValueError(
                 f"{self.weights} has {plural(len(weight), 'weight')}, and {self.name} has {plural(len(X), 'row')}; "

@@ -63,9 +63,9 @@ def in_options(text: str, name: str, files: Collection[str] = (), columns: Seque
     def named(found: re.Match) -> str:
         return found[1] + re.sub(r"\d+", lambda number: repr(known.get(int(number[0]), int(number[0]))), found[2])
 
-    text = re.sub(r"\b(columns? )(\d+(?:(?:,| and) \d+)*)", named, _ONLY_IN_PYTHON.sub("", text))
     for choice, option in _CHOICES.items():
         text = text.replace(choice, option)
+    text = re.sub(r"\b(columns? )(\d+(?:(?:,| and) \d+)*)", named, _ONLY_IN_PYTHON.sub("", text))
     literally = "|".join(re.escape(file) for file in sorted(files, key=len, reverse=True)) or r"(?!)"
     return re.sub(f"(?P<file>{literally})|{_WORDS}", said, text)
 

@@ -41,6 +41,15 @@ class Data:
         """Number of rows; of some sources it is known after the first pass only."""
         return self.n if self.rows is None else self.rows.n_rows
 
+    def check_algorithm(self, algorithm: str) -> None:
+        """`ValueError` where the rows can be read once, and the algorithm wants them again."""
+        if self.once and algorithm != "stepwise":
+            raise ValueError(
+                f"{self.rows.source.name} can be read only once, and algorithm={algorithm!r} reads the rows in every "
+                "iteration. Give a callable that returns a fresh iterator at each call (the generator function itself, "
+                "without the parentheses), or fit with algorithm='stepwise'"
+            )
+
     def settle(self) -> None:
         """The family is made: from now on rows are checked as those of a fitted model, to which no level is added."""
         if self.rows is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.checkpoint import Checkpoint, Weighed, fingerprint, without_address
+from fastem.checkpoint import Checkpoint, Weighed, settings_of
 from fastem.data import Data
 from fastem.engine import tree
 from fastem.engine.accelerate import METHODS
@@ -20,7 +20,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
-from fastem.labels import check_fixed, check_labels, fingerprint_of, labels_among, parted, start_from
+from fastem.labels import check_fixed, check_given, check_labels, labels_among, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.sources import check_another_file
@@ -37,9 +37,6 @@ from fastem.validation import (
     check_verbose,
 )
 from fastem.verbose import report_ending, reporting, warning_of_ending
-
-FREE = frozenset("tol max_iter max_time random_state warm_start verbose verbose_interval n_jobs callback".split())
-"""Parameters that may change between a fit that is broken off and its resumption, or are looked at otherwise."""
 
 
 class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
@@ -179,12 +176,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     def _fit(self, data: Data, plan: Plan, path: Any, resume: bool, rules: Rules) -> None:
         started = time.perf_counter()
         random_state = check_seed(self.random_state)
-        if data.once and plan.algorithm != "stepwise":
-            raise ValueError(
-                f"{data.rows.source.name} can be read only once, and algorithm={plan.algorithm!r} reads the rows in "
-                "every iteration. Give a callable that returns a fresh iterator at each call (the generator function "
-                "itself, without the parentheses), or fit with algorithm='stepwise'"
-            )
+        data.check_algorithm(plan.algorithm)
         checkpoint = Checkpoint(path, self._settings(data, plan))
         checkpoint.prepare()
         saved = checkpoint.read() if resume else None
@@ -212,18 +204,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         known = model.known if isinstance(model, LabelledMixture) else {}
         starting = (lambda: self._start(start, random_state, known)) if given is None else (lambda: given)
         fitting = Fitting(
-            model,
-            data,
-            start,
-            rules,
-            plan,
-            self.on_collapse,
-            starting,
-            checkpoint,
-            random_state,
-            rng,
-            seed,
-            started,
+            model, data, start, rules, plan, self.on_collapse, starting, checkpoint, random_state, rng, seed, started
         )
         outcome = fitting.run(1 if data.once or given is not None else self.n_init, saved)
         self._record(outcome, data.dtype, self.init_params if given is None else "given")
@@ -231,29 +212,22 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""
-        settings = {name: value for name, value in self.get_params().items() if name not in FREE}
-        seed = self.random_state if isinstance(self.random_state, int | np.integer) else None
-        what = {"n_features": data.n_features, "dtype": str(data.dtype), "n_rows": data.n_rows, "random_state": seed}
-        return {
-            "estimator": type(self).__name__,
-            **settings,
-            **what,
-            "algorithm": plan.algorithm,
-            "batch_size": plan.batch_size or "default",
-            "step": without_address(plan.step),
-            "held_out": fingerprint(plan.held_out),
-            "labels": fingerprint_of(None if plan.labels is None else np.asarray(plan.labels)),
-            "fixed": sorted(plan.fixed),
-        }
+        return settings_of(self, data, plan)
+
+    def _goes_on(self) -> bool:
+        """Whether a warm start finds parameters of the settings."""
+        return True
 
     def _fixed_start(self, start: Start) -> MixtureParams | None:
         """The one start that a warm start or starting values leave, or None."""
-        if self.warm_start and hasattr(self, "weights_"):
+        if self.warm_start and hasattr(self, "weights_") and self._goes_on():
             params = self._get_params_()
             rows = np.repeat(start.sample.X[:1].astype(np.float64), start.k, axis=0)
             wanted = start.model.family.spread_about(rows, start.scale)
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
+        if self.warm_start:
+            check_given(self, start.model.fixed, "or go on from a fit with the same components, columns and settings")
         return self._apply_inits(None, start)
 
     def _model(self, data: Data, plan: Plan) -> tuple[Data, Mixture]:

@@ -80,9 +80,8 @@ class FamilyMixture(MixtureEstimator):
             setattr(self, f"{name}_", array.astype(dtype))
 
     def _get_params_(self) -> MixtureParams:
-        weights = check_init("weights_", self.weights_, np.shape(self.weights_))
-        arrays = (getattr(self, f"{name}_") for name in self._fields)
-        return MixtureParams(weights, self.params_type(*(np.array(a, dtype=np.float64, order="C") for a in arrays)))
+        arrays = (np.array(getattr(self, f"{name}_"), dtype=np.float64, order="C") for name in self._fields)
+        return MixtureParams(self._proportions(), self.params_type(*arrays))
 
 
 class ColumnMixture(MissingEntries, FamilyMixture):

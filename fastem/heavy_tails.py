@@ -230,9 +230,22 @@ max_time, on_collapse, accelerate
             df = 1.0 / tails if self.df is None else np.full(len(tails), float(self.df))
         self.df_ = df.astype(dtype)
 
+    def _goes_on(self) -> bool:
+        return self.covariance_type == self._fitted_kind
+
+    @property
+    def _fitted_kind(self) -> str:
+        """Of the fitted attributes; `covariance_type` may have been set since."""
+        return "full" if np.ndim(self.scales_) == 3 else "diag"
+
     def _get_params_(self) -> MixtureParams:
+        if self.covariance_type != self._fitted_kind:
+            raise ValueError(
+                f"scales_ has shape {np.shape(self.scales_)}, that of covariance_type={self._fitted_kind!r}, and "
+                f"covariance_type is {self.covariance_type!r}: set it to that of the fit, or fit again"
+            )
         k, d = np.shape(self.means_) if np.ndim(self.means_) == 2 else (len(self.weights_), self.n_features_in_)
         shape = (k, d, d) if np.ndim(self.scales_) == 3 else (k, d)
         means, scales = check_init("means_", self.means_, (k, d)), check_init("scales_", self.scales_, shape)
         tails = check_init("1 / df_", 1.0 / np.asarray(self.df_, dtype=np.float64), (k,))
-        return MixtureParams(check_init("weights_", self.weights_, (k,)), StudentTParams(means, scales, tails))
+        return MixtureParams(self._proportions((k,)), StudentTParams(means, scales, tails))

@@ -22,7 +22,7 @@ def to_sklearn(model: Any) -> Any:
     check_is_fitted(model)
     init = "kmeans" if model.init_params == "race" else model.init_params
     other = GaussianMixture(init_params=init, **{name: getattr(model, name) for name in SHARED})
-    return _copy(model, other)
+    return _copy(model, other.set_params(n_components=len(model.weights_)))  # fewer where components were dropped
 
 
 def from_sklearn(cls: type, other: Any) -> Any:

@@ -75,16 +75,18 @@ def check_fixed(estimator: Any, fixed: Collection[str], names: tuple[str, ...]) 
     for name in fixed:
         if name not in names:
             raise ValueError(f"fixed has {name!r}; choose among {', '.join(map(repr, names))}")
-        source = {"covariances": "precisions_init"}.get(name, f"{name}_init")
-        given = (
-            getattr(estimator, source, None) if hasattr(estimator, source) else getattr(estimator, "params_init", None)
-        )
-        if given is None and not (estimator.warm_start and hasattr(estimator, "weights_")):
-            source = source if hasattr(estimator, source) else "params_init"
-            raise ValueError(
-                f"fixed has {name!r}, and there is no value to hold it at: give {source}, or warm_start=True"
-            )
+        if not (estimator.warm_start and hasattr(estimator, "weights_")):
+            check_given(estimator, [name], "or warm_start=True")
     return frozenset(fixed)
+
+
+def check_given(estimator: Any, fixed: Collection[str], otherwise: str) -> None:
+    """`ValueError` where a parameter is held that has no starting value."""
+    for name in fixed:
+        source = {"covariances": "precisions_init"}.get(name, f"{name}_init")
+        source = source if hasattr(estimator, source) else "params_init"
+        if getattr(estimator, source, None) is None:
+            raise ValueError(f"fixed has {name!r}, and there is no value to hold it at: give {source}, {otherwise}")
 
 
 def start_from(start: Start, known: dict[int, Chunk], random_state: np.random.RandomState) -> MixtureParams:

@@ -227,26 +227,35 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         self.precisions_cholesky_ = cholesky.astype(dtype)
         self.precisions_ = precisions.astype(dtype)
 
+    def _fitted_kinds(self) -> list[str]:
+        """The covariance types that the fitted attributes may be of; `covariance_type` may have been set since."""
+        (k, d), given = np.shape(self.means_), np.shape(self.covariances_)
+        shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+        if k == d > 1 and given == (d, d):  # of one and the same shape, but only a triangle has zeros
+            return ["tied" if (np.asarray(self.precisions_cholesky_) == 0).any() else "diag"]
+        return [name for name in shape if shape[name] == given]
+
+    def _goes_on(self) -> bool:
+        return self.covariance_type in (self._fitted_kinds() or [self.covariance_type])
+
     def _get_params_(self) -> MixtureParams:
         means = np.asarray(self.means_)
         if means.ndim != 2:
             raise ValueError(f"means_ has shape {means.shape}; one row a component is wanted. Fit again")
         k, d = means.shape  # fewer than n_components where some were dropped
-        shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
-        weights = check_init("weights_", self.weights_, (k,))
+        weights = self._proportions((k,))
         means = check_init("means_", self.means_, (k, d))
         covariances = check_init("covariances_", self.covariances_, np.shape(self.covariances_))
-        kind = self.covariance_type
-        if covariances.shape != shape[kind]:
-            kinds = [name for name, s in shape.items() if s == covariances.shape]
-            if not self.warm_start or not kinds:
-                raise ValueError(
-                    f"covariances_ has shape {covariances.shape}; {shape[kind]} is wanted for "
-                    f"covariance_type={kind!r}. Fit again"
-                )
-        elif np.asarray(self.covariances_).dtype == np.float32 and kind in ("full", "tied"):
+        kind, kinds = self.covariance_type, self._fitted_kinds()
+        if kind not in kinds:
+            wanted = " or ".join(map(repr, kinds)) or "none"
+            raise ValueError(
+                f"covariances_ has shape {covariances.shape}, that of covariance_type={wanted}, and covariance_type is "
+                f"{kind!r}: set it to that of the fit, or fit again"
+            )
+        if np.asarray(self.covariances_).dtype == np.float32 and kind in ("full", "tied"):
             # Rounded to float32 a covariance may lose its Cholesky factor; the factor itself does not.
-            factor = check_init("precisions_cholesky_", self.precisions_cholesky_, shape[kind])
+            factor = check_init("precisions_cholesky_", self.precisions_cholesky_, covariances.shape)
             inverse = np.linalg.inv(factor)
             covariances = np.swapaxes(inverse, -1, -2) @ inverse
         return MixtureParams(weights, GaussianParams(means, covariances))

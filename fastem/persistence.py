@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem import ROOMS
+from fastem.engine import tree
 from fastem.files import check_path, written_beside
+from fastem.wording import plural
 
 FORMAT = "fastem"
 VERSION = 1
@@ -114,6 +116,9 @@ def load(path: str | os.PathLike) -> Any:
     try:
         mixture = getattr(estimator, "mixture_", estimator)
         params = mixture._get_params_()
+        k = len(tree.leaves(params.components)[0])
+        if params.weights.shape != (k,) or (params.weights < 0).any():
+            raise ValueError(f"weights_ is {params.weights}, where {plural(k, 'number')} of at least 0 should be")
         mixture._family().prepare(params.components, np.dtype(float), params.weights)
     except (AttributeError, KeyError, ValueError, TypeError, IndexError) as error:
         raise _damaged(path, str(error)) from error

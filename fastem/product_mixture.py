@@ -22,7 +22,7 @@ from fastem.mixed_tables import assembled
 from fastem.persistence import attributes_of
 from fastem.product import FAMILIES, Product
 from fastem.starts import Start
-from fastem.validation import ALGORITHMS, check_init
+from fastem.validation import ALGORITHMS
 
 COMPLETE = {"multinomial": "whose rows have no known number of trials where an entry is missing"}
 """Families whose entries may not be missing, and why."""
@@ -191,9 +191,8 @@ max_time, on_collapse, accelerate
             mixture._set_params_(MixtureParams(params.weights, group), dtype)
 
     def _get_params_(self) -> MixtureParams:
-        weights = check_init("weights_", self.weights_, np.shape(self.weights_))
         groups = tuple(mixture._get_params_().components for _, mixture, _ in self._cut)
-        return MixtureParams(weights, ProductParams(groups))
+        return MixtureParams(self._proportions(), ProductParams(groups))
 
     def _settings(self, data: Data, plan: Any) -> dict[str, Any]:
         given = self.params_init

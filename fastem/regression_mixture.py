@@ -119,9 +119,8 @@ class RegressionMixture(FamilyMixture):
             setattr(self, f"{name}_", np.array(array))
 
     def _get_params_(self) -> MixtureParams:
-        weights = check_init("weights_", self.weights_, np.shape(self.weights_))
         arrays = {name: np.array(getattr(self, f"{name}_"), np.float64, order="C") for name in self.fields}
-        return MixtureParams(weights, self._of_attributes(arrays))
+        return MixtureParams(self._proportions(), self._of_attributes(arrays))
 
     # What a fitted model says.
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.data import opened
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.sources import check_another_file, open_output
-from fastem.validation import check_number, check_seed
+from fastem.validation import check_init, check_number, check_seed
 
 
 class Totals(NamedTuple):
@@ -42,6 +42,12 @@ class FittedMixture:
         if hasattr(self, "prior_mean_"):
             family.prior_mean = self.prior_mean_
         return family
+
+    def _proportions(self, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """`weights_` (K,) in float64. Those of float32 sum to 1 but for 1e-7, by which a warm start would fall."""
+        weights = check_init("weights_", self.weights_, np.shape(self.weights_) if shape is None else shape)
+        total = weights.sum() if np.asarray(self.weights_).dtype == np.float32 else 1.0
+        return weights / total if total > 0 else weights
 
     def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
         """X as numbers; `reset` where they are those of a new fit."""

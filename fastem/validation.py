@@ -66,6 +66,8 @@ _ADVICE = {
     "feature names should match": "Give the columns of the fit in their order: X[model.feature_names_in_]",
     "0 sample(s)": "Give at least one row",
     "0 feature(s)": "Give at least one column",
+    "at least one array or dtype": "X is a frame without columns: give at least one",
+    "unique column names": "Give each column of X a name of its own",
     "Found array with dim": "Reshape it: X.reshape(len(X), -1)",
     "could not convert": "Convert text to numbers first, or leave it out",
     "float() argument must be": "Give an array, a list of rows or a frame of numbers",
@@ -118,7 +120,7 @@ def check_numbers(estimator: Any, kind: Any, least: Mapping[str, float]) -> None
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """`ValueError` where a parameter is none of the choices."""
-    if value not in choices:
+    if isinstance(value, np.ndarray) or value not in choices:
         raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted: choose one")
 
 
@@ -213,7 +215,10 @@ def _spell(x: float) -> str:
 def check_init(name: str, value: Any, shape: tuple[int, ...], meaning: str = "one row a component") -> np.ndarray:
     """A start's array in float64 with the shape wanted, finite."""
     try:
-        array = np.array(value, dtype=np.float64, order="C")  # of one layout, for which kernels are compiled
+        given = np.array(value, order="C")  # of one layout, for which kernels are compiled
+        if given.dtype.kind == "c":  # NumPy would drop the imaginary parts
+            raise TypeError(f"it is {given.dtype}")
+        array = given.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is no array of numbers ({error}). Give numbers of shape {shape}") from error
     if array.shape != shape:

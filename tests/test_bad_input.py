@@ -63,6 +63,11 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "a scalar": (lambda: mixture().fit(3.0), ["scalar|0D|0 dim", "2D|2 dim"]),
     "no rows": (lambda: mixture().fit(X[:0]), [r"0 sample|\(0, 2\)|no rows", "1"]),
     "no columns": (lambda: mixture().fit(X[:, :0]), ["0 feature", "1"]),
+    "a frame without columns": (lambda: mixture().fit(pd.DataFrame(X)[[]]), ["frame without columns", "one"]),
+    "two columns of one name": (
+        lambda: mixture().fit(pd.DataFrame(X, columns=["a", "a"])),
+        ["unique column names", "'a'", "a name of its own"],
+    ),
     "other features": (lambda: fit(mixture(), X).predict(np.ones((3, 5))), ["5 features", "2 features"]),
     "fewer rows than components": (lambda: mixture(8).fit(X[:5]), [r"\b5\b", r"\b8\b", "n_components"]),
     "fewer rows of weight than components": (
@@ -112,6 +117,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "weights_init of sum 2": (started(weights_init=[1.0, 1.0]), ["weights_init", r"\b2(\.0*)?\b", r"\b1\b"]),
     "weights_init NaN": (started(weights_init=[np.nan, 1.0]), ["weights_init", "NaN"]),
     "means_init too wide": (started(means_init=np.ones((2, 3))), ["means_init", r"\(2, 3\)", r"\(2, 2\)"]),
+    "means_init complex": (started(means_init=1j * np.eye(2)), ["means_init", "complex128", r"\(2, 2\)"]),
     "means_init NaN": (started(means_init=[[0, np.nan], [1, 1]]), ["means_init", "NaN"]),
     "precisions_init of another shape": (
         started(precisions_init=I2),
@@ -163,6 +169,7 @@ def test_bad_data_get_a_value_error_that_helps(name: str) -> None:
         ("n_components", 0, "at least 1"),
         ("n_components", 2.5, "whole number"),
         ("covariance_type", "ful", "'full'"),
+        ("covariance_type", np.array(["full", "full"]), "'full'"),
         ("tol", -1.0, "at least 0"),
         ("reg_covar", -1e-3, "at least 0"),
         ("max_iter", -1, "at least 0"),

@@ -273,9 +273,12 @@ def test_wrong_files(run, tmp_path):
     np.save("complex.npy", data(50) * 1j)
     np.save("weights.npy", np.ones(7))
     np.savetxt("minus.csv", np.r_[1.0, -2.0, np.ones(2998)], header="weight", comments="")
+    Path("twice.csv").write_text("a,a\n1,2\n3,4\n")
     fit = ["fit", "--out", tmp_path / "new.npz", "-k", 3]
     assert_one_error(run(*fit, "none.npy"), "none.npy", "No such file")
     assert_one_error(run(*fit, "x.xlsx"), "there is no file x.xlsx")
+    assert_one_error(run(*fit, "."), ".: cannot read a folder")
+    assert_one_error(run(*fit, "twice.csv"), "2 columns named 'a'", "choose columns by number, with --columns")
     assert_one_error(run(*fit, "words.csv"), "words.csv: row 1 (line 2 of the file), column 2 of 2: 'x'")
     assert_one_error(run(*fit, "nan.npy"), "nan.npy: row 0, column 1 (counted from 0): nan, where a finite number")
     assert_one_error(run(*fit, "few.npy"), "few.npy has 2 rows and --components is 3", "Use --components <= 2")
@@ -348,6 +351,16 @@ def test_ctrl_c_while_the_command_line_is_imported(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         entry.main()
     assert caught.value.code == 130 and capsys.readouterr().err == "error: interrupted; nothing was saved\n"
+
+
+def test_ctrl_c_before_a_command_begins(monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperGroup.make_context", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 130 and capsys.readouterr().err.endswith("error: interrupted; nothing was saved\n")
 
 
 def test_version_and_help_are_quick(run):

@@ -47,6 +47,8 @@ def test_names_of_files_are_not_reworded():
 def test_choices_of_chunks_are_options():
     text = in_options("Drop them with fastem.Chunks(source, rows='finite'); algorithm='stepwise'", "x.npy")
     assert text == "Drop them with --complete; --algorithm 'stepwise'"
+    text = in_options("Give those of the fit, e.g. with fastem.Chunks(source, columns=[...])", "x.npy")
+    assert text == "Give those of the fit, e.g. with --columns"
 
 
 def test_what_chunks_would_do_is_an_option():

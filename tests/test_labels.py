@@ -126,6 +126,15 @@ def test_what_is_held_stays(data, accelerate: str | None) -> None:
     np.testing.assert_allclose(model.covariances_, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("changed", [{"n_components": 3}, {"covariance_type": "diag"}])
+def test_nothing_is_held_at_the_values_of_another_mixture(data, changed: dict) -> None:
+    model = fastem.GaussianMixture(2, random_state=0, warm_start=True, tol=1e-2).fit(data[0])
+    held = model.means_.copy()
+    np.testing.assert_array_equal(model.fit(data[0] + 0.5, fixed=("means",)).means_, held)
+    with pytest.raises(ValueError, match="no value to hold it at: give means_init, or go on from a fit with the same"):
+        model.set_params(**changed).fit(data[0], fixed=("means",))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -173,6 +173,8 @@ def test_damaged_bytes_never_give_another_exception(saved):
         ({"attributes": None}, "truncated or damaged"),
         ({"attributes": json.dumps({"__class___": 1})}, "no name of ours"),
         ({"attributes": json.dumps({"predict": 1})}, "no name of ours"),
+        ({"weights_": np.ones(9) / 9}, "weights_ has shape"),
+        ({"weights_": np.array([-1.0, 2.0])}, "weights_ is .* numbers of at least 0"),
     ],
 )
 def test_other_files_of_the_format(saved, changes, message):

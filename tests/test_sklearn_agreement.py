@@ -178,6 +178,15 @@ def test_to_sklearn_and_back_say_the_same(kind: str, dtype: str) -> None:
         np.testing.assert_array_equal(getattr(back, name), getattr(ours, name), err_msg=name)
 
 
+def test_to_sklearn_counts_the_components_that_are_left() -> None:
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    means = [[-1, -1], [1, 1], [1e9, 1e9]]
+    ours = cases.quietly(fastem.GaussianMixture(3, on_collapse="drop", means_init=means).fit, X)
+    theirs = ours.to_sklearn()
+    assert len(ours.weights_) == theirs.n_components == 2
+    assert theirs.bic(X) == pytest.approx(ours.bic(X), rel=1e-10)
+
+
 @pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
 def test_what_sklearn_fitted_can_be_taken_over(kind: str, table: Loader) -> None:
     frame = pd.DataFrame(table("iris"), columns=["a", "b", "c", "d"])

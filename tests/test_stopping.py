@@ -97,6 +97,27 @@ def test_warm_start_goes_on_where_the_last_fit_ended() -> None:
     assert fit(plain, X).lower_bound_ >= first - 1e-12
 
 
+def test_a_warm_start_in_more_digits_does_not_fall() -> None:
+    """Weights of float32 sum to 1 but for 3e-8 a component, by which the first log-likelihood was too high."""
+    X, _, _ = cases.problem(SEPARATED, "full")
+    model = fit(fastem.GaussianMixture(3, random_state=0, warm_start=True), X.astype(np.float32))
+    model.weights_ = model.weights_ * np.float32(1 + 1e-6)
+    assert fit(model, X, converges=True).converged_ and model.means_.dtype == np.float64
+
+
+def test_the_kind_of_fitted_covariances_is_known_where_shapes_are_alike() -> None:
+    X = cases.problem(SEPARATED, "full")[0][:, :2]
+    for kind, other in (("tied", "diag"), ("diag", "tied")):
+        model = fit(fastem.GaussianMixture(2, covariance_type=kind, random_state=0, warm_start=True), X)
+        model.set_params(covariance_type=other)
+        with pytest.raises(
+            ValueError, match=rf"that of covariance_type='{kind}', and covariance_type is '{other}': set"
+        ):
+            model.predict(X)
+        fresh = fit(fastem.GaussianMixture(2, covariance_type=other, random_state=0), X)
+        assert fit(model, X).lower_bound_ == pytest.approx(fresh.lower_bound_, abs=1e-4)
+
+
 def test_a_second_fit_without_warm_start_forgets_the_first() -> None:
     X, _, start = cases.problem(OVERLAPPING, "full")
     estimator = starting_from(start, "full", max_iter=3)

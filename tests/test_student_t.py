@@ -317,3 +317,11 @@ def test_a_warm_start_may_change_df() -> None:
 def test_bad_parameters(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         fastem.StudentTMixture(2, **options).fit(rows(50))
+
+
+def test_scales_are_not_taken_for_those_of_another_kind() -> None:
+    model = quietly(fastem.StudentTMixture(2, df=4.0, random_state=0, warm_start=True), rows(100))
+    model.set_params(covariance_type="diag")
+    with pytest.raises(ValueError, match="that of covariance_type='full', and covariance_type is 'diag': set it"):
+        model.predict(rows(10))
+    assert quietly(model, rows(100)).scales_.shape == (2, model.n_features_in_)

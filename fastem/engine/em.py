@@ -92,7 +92,11 @@ def fit_em(
             place = place._replace(may_fall=partial(_may_fall, model, params, statistics, guess))
         keep(place)
         params, before, may_fall, plain = place
-    params = params if plain is None else plain
+    return _last(model, params if plain is None else plain, before, chunks, monitor)
+
+
+def _last(model: Any, params: Any, before: Any, chunks: Iterable[Chunk], monitor: Any) -> Any:
+    """The parameters of a fit that ended, where an M-step led from `before` to `params`."""
     if monitor.converged or not getattr(model, "halvings", 0):
         return params
     return _verified(model, params, before, chunks, monitor) if monitor.stop_reason == "max_iter" else before

@@ -25,10 +25,11 @@ import numpy as np
 from fastem.families import covariance, gaussian_near, gaussian_slots
 from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
-from fastem.families.gaussian_moments import LOG_TWO_PI, GaussianMoments, GaussianStatistics
+from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
 from fastem.families.gaussian_slots import NearPrepared, Prepared, Slots, TiedPrepared, padded
 from fastem.kernels import whiten
+from fastem.kernels.special import LOG_TWO_PI
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 APART = 0.1

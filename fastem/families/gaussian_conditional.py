@@ -19,6 +19,7 @@ import numpy as np
 
 from fastem.families import covariance
 from fastem.families.gaussian import GaussianParams
+from fastem.kernels.special import LOG_TWO_PI
 
 BLOCK = 1 << 18
 """Numbers of a temporary; what does not stay in the cache is three times slower."""
@@ -121,7 +122,7 @@ class Completion:
         with np.errstate(over="ignore"):
             shift, factors, log_prob = given(offsets, missing, columns, firsts, pattern)
         means = shift + self.means[:, columns]
-        log_prob += self.log_weights[:, None] - 0.5 * np.log(2 * np.pi) * (X.shape[1] - columns.shape[1])
+        log_prob += self.log_weights[:, None] - 0.5 * LOG_TWO_PI * (X.shape[1] - columns.shape[1])
         resp = np.exp(log_prob - log_prob.max(axis=0))
         return Part(rows, columns, (resp / resp.sum(axis=0)).T, means, factors, pattern)
 

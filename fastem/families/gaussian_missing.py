@@ -31,9 +31,9 @@ from fastem.families.gaussian_bricks import (
     full_accumulate_of,
     full_log_prob_of,
 )
-from fastem.families.gaussian_moments import LOG_TWO_PI
 from fastem.kernels import completion, holes
 from fastem.kernels.jit import brick
+from fastem.kernels.special import LOG_TWO_PI
 
 INFLATED = 1e4
 """Variance of a column over its conditional variance given the others, beyond which regressions come from S: those from

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.families import covariance
-
-LOG_TWO_PI = float(np.log(2 * np.pi))
+from fastem.kernels.special import LOG_TWO_PI
 
 KEPT = 4 << 20
 """Bytes of covariances up to which their factors are kept."""

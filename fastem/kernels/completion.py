@@ -4,13 +4,10 @@ They differ in the densities and sums that they then take of the filled tile. `p
 covariances of `families.gaussian_missing`.
 """
 
-from math import log, pi
-
 from fastem.kernels import holes, holes_across
 from fastem.kernels.jit import inlined
 from fastem.kernels.simd import native
-
-LOG_TWO_PI = log(2 * pi)
+from fastem.kernels.special import LOG_TWO_PI
 
 
 @inlined

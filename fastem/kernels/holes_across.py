@@ -23,9 +23,7 @@ from fastem.kernels.simd import (
     splat_native,
     store,
 )
-from fastem.kernels.special import log
-
-LOG_TWO_PI = float(np.log(2 * np.pi))
+from fastem.kernels.special import LOG_TWO_PI, log
 
 WIDEST = 64
 """Columns up to which rows are taken so: the scratch of more is out of the cache."""

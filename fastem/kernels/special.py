@@ -10,6 +10,8 @@ from numba.extending import lower_builtin, type_callable
 
 from fastem.kernels.lowering import Vector, call
 
+LOG_TWO_PI = float(np.log(2 * np.pi))
+
 # Minimax polynomials of e**r on |r| <= ln(2) / 2, relative errors 3e-18 and 2e-9, lowest power first.
 _EXP = {
     64: (

@@ -202,7 +202,7 @@ def _file(path: str, choice: Choice, expression: Any) -> Source:
     if ending in ZARR:
         return zarr_source(file, array, choice)
     if ending not in (".npy", ".csv"):
-        what = ending or "a file with no ending"
+        what = "a folder" if os.path.isdir(file) else ending or "a file with no ending"
         raise ValueError(f"{file}: cannot read {what}; give {ENDINGS}, or records as numpy.memmap(file, dtype)")
     return npy_source(file, choice) if ending == ".npy" else csv_source(file, choice)
 
