@@ -1,7 +1,7 @@
 """Models of the user's own: EM from an E-step and an M-step that are plain functions."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastem.engine.accelerate import METHODS, Acceleration
 from fastem.engine.em import Position, fit_em
 from fastem.engine.model import MixtureStatistics
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
+from fastem.repeated import Again
 from fastem.validation import check_choice, check_number
 from fastem.wording import plural
 
@@ -123,13 +124,13 @@ def em(e_step, m_step, params, data, *, tol=1e-8, max_iter=10_000, accelerate=No
     for name, function in {"e_step": e_step, "m_step": m_step, "callback": callback}.items():
         if not callable(function) and (name != "callback" or function is not None):
             raise ValueError(f"{name} is {function!r}; a function is wanted: give its name, without parentheses")
-    model, chunks = _Functions(e_step, m_step), _Again(data)
+    model, chunks = _Functions(e_step, m_step), Again(data)
     rules = Rules(tol, max_iter, callback=callback)
     try:
         runs = [_run(model, start, chunks, rules, accelerate) for start in starts]
     except (IndexError, TypeError) as error:
         if params is starts and not any(map(np.ndim, starts)):
-            error.add_note(f"params is a list, and so {len(starts)} starts of one number; one start is a tuple or array")
+            error.add_note(f"params is a list, and so {len(starts)} starts of one number; a start is a tuple or array")
         raise
     best = max(runs, key=lambda run: run.log_likelihood if np.isfinite(run.log_likelihood) else -np.inf)
     return replace(best, runs=runs)
@@ -198,35 +199,6 @@ def _kind(params: Any) -> str:
     return type(params).__name__ + keys
 
 
-class _Again:
-    """Data as chunks: those of a list of arrays, of a callable or of `fastem.Chunks`; all else is one chunk."""
-
-    def __init__(self, data: Any):
-        from fastem.sources import Chunks
-
-        self.data = data
-        self.opened = isinstance(data, Chunks)
-        if isinstance(data, Iterator):
-            raise ValueError(
-                "data is an iterator, which can be read only once, and EM reads the data in every iteration. Give a "
-                "callable that returns a fresh iterator at each call, or a list of arrays"
-            )
-
-    def __iter__(self) -> Iterator[Any]:
-        data = self.data
-        if self.opened:
-            from fastem.sources import open_rows
-
-            with open_rows(data) as rows:
-                yield from (piece.X for piece in rows)
-        elif callable(data):
-            yield from data()
-        elif isinstance(data, list) and data and all(np.ndim(part) > 0 and hasattr(part, "shape") for part in data):
-            yield from data
-        else:
-            yield data
-
-
 class _Functions:
     """The user's two functions as a model that `fit_em` can run."""
 
@@ -278,7 +250,7 @@ class _Functions:
         try:
             ordered = tree.mapped(lambda _, leaf: leaf, params, found)  # dicts in one order, in which they are vectors
         except (KeyError, TypeError, ValueError):
-            ordered = None
+            ordered = ()
         same = tree.shapes(ordered) == self.form and len(tree.leaves(found)) == len(self.form)
         if not same or type(found) is not type(params):
             raise ValueError(
