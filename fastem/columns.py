@@ -146,6 +146,11 @@ def check_column(estimator: Any, parameter: str, beside: str = "", least: int = 
         return names.index(given)
     if isinstance(given, int | np.integer) and not isinstance(given, bool) and 0 <= given < d and d >= least:
         return int(given)
+    if d < least:
+        raise ValueError(
+            f"{parameter} is {given!r}, and X has {d} column alone; a column of X{beside} is wanted. Give those, too, "
+            f"or use {parameter}=None"
+        )
     raise ValueError(
         f"{parameter} is {given!r}; a column of X{beside} is wanted: one of 0 to {d - 1}"
         + (f", or {', '.join(map(repr, names))}" if names else "")

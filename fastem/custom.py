@@ -1,7 +1,7 @@
 """Models of the user's own: EM from an E-step and an M-step that are plain functions."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +13,14 @@ from fastem.engine.accelerate import METHODS, Acceleration
 from fastem.engine.em import Position, fit_em
 from fastem.engine.model import MixtureStatistics
 from fastem.engine.monitor import HISTORY, ConvergenceMonitor, Rules
+from fastem.repeated import Again
 from fastem.validation import check_choice, check_number
 from fastem.wording import plural
 
 DOUBLE = float(np.finfo(float).eps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Where EM ended.
 
@@ -120,9 +121,17 @@ def em(e_step, m_step, params, data, *, tol=1e-8, max_iter=10_000, accelerate=No
     starts = params if isinstance(params, list) else [params]
     if not starts:
         raise ValueError("params is an empty list; give at least one start")
-    model, chunks = _Functions(e_step, m_step), _Again(data)
+    for name, function in {"e_step": e_step, "m_step": m_step, "callback": callback}.items():
+        if not callable(function) and (name != "callback" or function is not None):
+            raise ValueError(f"{name} is {function!r}; a function is wanted: give its name, without parentheses")
+    model, chunks = _Functions(e_step, m_step), Again(data)
     rules = Rules(tol, max_iter, callback=callback)
-    runs = [_run(model, start, chunks, rules, accelerate) for start in starts]
+    try:
+        runs = [_run(model, start, chunks, rules, accelerate) for start in starts]
+    except (IndexError, TypeError) as error:
+        if params is starts and not any(map(np.ndim, starts)):
+            error.add_note(f"params is a list, and so {len(starts)} starts of one number; a start is a tuple or array")
+        raise
     best = max(runs, key=lambda run: run.log_likelihood if np.isfinite(run.log_likelihood) else -np.inf)
     return replace(best, runs=runs)
 
@@ -179,33 +188,15 @@ def _number(leaf: Any) -> Any:
     return array if array.ndim else float(array)
 
 
-class _Again:
-    """Data as chunks: those of a list of arrays, of a callable or of `fastem.Chunks`; all else is one chunk."""
+def _is_real(leaf: Any) -> bool:
+    """Whether it is a number, or an array of numbers, that is not complex."""
+    return np.asarray(leaf).dtype.kind in "biuf"
 
-    def __init__(self, data: Any):
-        from fastem.sources import Chunks
 
-        self.data = data
-        self.opened = isinstance(data, Chunks)
-        if isinstance(data, Iterator):
-            raise ValueError(
-                "data is an iterator, which can be read only once, and EM reads the data in every iteration. Give a "
-                "callable that returns a fresh iterator at each call, or a list of arrays"
-            )
-
-    def __iter__(self) -> Iterator[Any]:
-        data = self.data
-        if self.opened:
-            from fastem.sources import open_rows
-
-            with open_rows(data) as rows:
-                yield from (piece.X for piece in rows)
-        elif callable(data):
-            yield from data()
-        elif isinstance(data, list) and data and all(np.ndim(part) > 0 and hasattr(part, "shape") for part in data):
-            yield from data
-        else:
-            yield data
+def _kind(params: Any) -> str:
+    """What a message calls a tree."""
+    keys = f" with {', '.join(map(repr, params))}" if isinstance(params, dict) else ""
+    return type(params).__name__ + keys
 
 
 class _Functions:
@@ -226,12 +217,17 @@ class _Functions:
                     "pair (statistics, log_likelihood) is wanted"
                 )
             statistics, log_likelihood = given
-            if np.ndim(log_likelihood) or isinstance(log_likelihood, (tuple, dict, str)):
+            if np.shape(log_likelihood) != () or not _is_real(log_likelihood):
                 raise ValueError(
-                    f"e_step gave a log-likelihood of shape {np.shape(log_likelihood)}; one number is wanted: sum it "
-                    "over the rows"
+                    f"e_step gave a {type(log_likelihood).__name__} of shape {np.shape(log_likelihood)} as "
+                    "log-likelihood; one number is wanted: sum it over the rows"
                 )
-            statistics = tree.mapped(np.asarray, statistics)
+            statistics = tree.mapped(np.array, statistics)  # not buffers that the next chunk is written to
+            if not all(map(_is_real, tree.leaves(statistics))):
+                raise ValueError(
+                    "e_step gave statistics that are no numbers; numbers and arrays of them are wanted, in a "
+                    "NamedTuple, tuple or dict: close over what is no sum over the rows"
+                )
             new = MixtureStatistics(float(log_likelihood), 1.0, statistics)
             total = new if total is None else tree.add(total, new)._replace(weight=1.0)
         if total is None:
@@ -240,8 +236,8 @@ class _Functions:
 
     def m_step(self, statistics: MixtureStatistics, params: Any) -> Any:
         """The user's M-step, whose parameters must have the form of those it was given."""
-        try:
-            given = self._m_step(statistics.components, params)
+        try:  # of a copy: where the objective falls, EM returns to `params`
+            given = self._m_step(statistics.components, tree.mapped(_number, params))
         except (IndexError, KeyError, TypeError, ValueError) as error:
             error.add_note(
                 f"m_step was given statistics of shapes {tree.shapes(statistics.components)}, the first of what e_step "
@@ -251,12 +247,17 @@ class _Functions:
         if given is None:
             raise ValueError("m_step gave None; the new parameters are wanted: return them")
         found = tree.mapped(_number, given)
-        if tree.shapes(found) != self.form or type(found) is not type(params):
+        try:
+            ordered = tree.mapped(lambda _, leaf: leaf, params, found)  # dicts in one order, in which they are vectors
+        except (KeyError, TypeError, ValueError):
+            ordered = ()
+        same = tree.shapes(ordered) == self.form and len(tree.leaves(found)) == len(self.form)
+        if not same or type(found) is not type(params):
             raise ValueError(
-                f"m_step gave a {type(given).__name__} of shapes {tree.shapes(found)}; a {type(params).__name__} of "
-                f"shapes {self.form} is wanted, as the starting params are"
+                f"m_step gave a {_kind(given)} of shapes {tree.shapes(found)}; a {_kind(params)} of shapes {self.form} "
+                "is wanted, as the starting params are"
             )
-        return found
+        return ordered
 
     def objective(self, params: Any, statistics: MixtureStatistics) -> float:
         """The log-likelihood."""

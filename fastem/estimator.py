@@ -20,7 +20,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
-from fastem.labels import check_fixed, check_given, check_labels, labels_among, parted, start_from
+from fastem.labels import check_fixed, check_given, check_labels, labels_among, names_held, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.sources import check_another_file
@@ -156,7 +156,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self._validate_parameters()
         check_plan(algorithm, batch_size, step, held_out, checkpoint, resume)
         self._check_algorithm(algorithm, held_out)
-        labels = labels if self._responds else labels_among(labels, y, self.n_components)
+        fixed, labels = names_held(fixed), labels if self._responds else labels_among(labels, y, self.n_components)
         if algorithm != "batch" and (labels is not None or fixed):
             raise ValueError(f"labels and fixed are for algorithm='batch', and it is {algorithm!r}: choose 'batch'")
         on_rows = getattr(callback := reporting(self), "on_rows", None)
@@ -269,5 +269,5 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self.stop_reason_ = monitor.stop_reason
         self.diagnostics_ = {"start": start, **outcome.record()}
         report_ending(self)
-        if words := warning_of_ending(self):
+        if words := warning_of_ending(self, monitor.fall):
             warnings.warn(words, ConvergenceWarning, stacklevel=4)

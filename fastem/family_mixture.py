@@ -10,6 +10,7 @@ from fastem.columns import check_observed
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.missing import MissingEntries
+from fastem.ranges import check_scale
 from fastem.starts import Start
 from fastem.validation import check_init, check_numbers, check_weights_init
 
@@ -57,6 +58,7 @@ class FamilyMixture(MixtureEstimator):
         check_numbers(self, Real, {"prior": 0})
 
     def _check_start(self, start: Start) -> None:
+        check_scale(start.T)
         start.model.family.prior_mean = self.prior_mean_ = start.scale.mean
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -68,10 +68,16 @@ def fingerprint_of(labels: np.ndarray | None) -> str:
     return "none" if labels is None else f"{zlib.crc32(np.ascontiguousarray(labels).data):08x}"
 
 
+def names_held(fixed: Any) -> tuple[Any, ...]:
+    """`fixed` as a tuple: it is looked at more than once."""
+    if isinstance(fixed, str) or not isinstance(fixed, Iterable):
+        example = f"({fixed!r},)" if isinstance(fixed, str) else "('weights',)"
+        raise ValueError(f"fixed is {fixed!r}; a tuple of names is wanted: fixed={example}")
+    return tuple(fixed)
+
+
 def check_fixed(estimator: Any, fixed: Collection[str], names: tuple[str, ...]) -> frozenset[str]:
     """Names of parameters that are held, each of which must have a value to be held at."""
-    if isinstance(fixed, str):
-        raise ValueError(f"fixed is the text {fixed!r}; a tuple of names is wanted: fixed=({fixed!r},)")
     for name in fixed:
         if name not in names:
             raise ValueError(f"fixed has {name!r}; choose among {', '.join(map(repr, names))}")

@@ -13,6 +13,7 @@ from fastem.families.categorical import Categorical, CategoricalParams
 from fastem.families.categorical_missing import CategoricalMissing
 from fastem.family_mixture import ColumnMixture
 from fastem.sources import Chunks, open_rows
+from fastem.validation import check_names
 
 
 class CategoricalMixture(ColumnMixture):
@@ -84,6 +85,8 @@ max_time, on_collapse, accelerate
     def _encode(self, X: Any, reset: bool, sample_weight: Any = None) -> Any:
         if not reset and not hasattr(self, "categories_"):
             return X  # held out from a source that is not read yet, in which categories are numbers
+        if not reset:
+            check_names(self, X)
         X, categories = encoded(X, None if reset else self.categories_, sample_weight, self.missing)
         if reset:
             self.categories_ = categories

@@ -68,7 +68,10 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     """
     kind = type(estimator).__name__
     if kind not in KINDS:
-        raise ValueError(f"cannot save a {kind}: files hold one of {', '.join(KINDS)}")
+        raise ValueError(
+            f"cannot save a {kind}: files hold one of {', '.join(KINDS)}, and no code. Use pickle or joblib for what "
+            "has a family of your own, and keep that in a module that can be imported"
+        )
     from sklearn.utils.validation import check_is_fitted  # here, because reading a file needs no scikit-learn
 
     check_is_fitted(estimator)

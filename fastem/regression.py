@@ -135,8 +135,7 @@ class PoissonRegressionMixture(_GeneralizedMixture):
     n_components : int, default 1
     fit_intercept : bool, default True
     exposure : int, str or None
-        Number or name of the column of X that says how long, or over how much, the counts were taken. Its coefficient
-        is 0.
+        Number or name of the column of X that says how long, or over how much, the counts were taken.
     tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
 on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
@@ -147,6 +146,7 @@ on_collapse, accelerate
     ----------
     weights_ : (K,)
     coef_ : (K, p)
+        0 in the column of the `exposure`.
     intercept_ : (K,)
         As `coef_` in float64, on the scale of log y.
     centre_, converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
@@ -212,8 +212,7 @@ class LogisticRegressionMixture(_GeneralizedMixture):
     n_components : int, default 1
     fit_intercept : bool, default True
     trials : int, str or None
-        Number or name of the column of X that holds the number of trials, of which y are successes; None for 1. Its
-        coefficient is 0.
+        Number or name of the column of X that holds the number of trials, of which y are successes; None for 1.
     tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
 on_collapse, accelerate
         As in :class:`fastem.GaussianMixture`.
@@ -224,6 +223,7 @@ on_collapse, accelerate
     ----------
     weights_ : (K,)
     coef_ : (K, p)
+        0 in the column of the `trials`.
     intercept_ : (K,)
         As `coef_` in float64, in log-odds.
     centre_, converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_

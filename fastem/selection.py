@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastem.engine.initialize import subsample
 from fastem.engine.model import Mixture
+from fastem.estimator import MixtureEstimator
 from fastem.growing import Growth
 from fastem.mixture import GaussianMixture
 from fastem.starts import Start, sample_size
@@ -162,13 +163,14 @@ def select(
 
 def _maker(estimator: Any, random_state: Any) -> Callable:
     """What makes the models."""
-    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
-        if callable(estimator):
-            return estimator
+    known = issubclass if isinstance(estimator, type) else isinstance
+    if not known(estimator, MixtureEstimator) and (hasattr(estimator, "get_params") or not callable(estimator)):
         raise ValueError(
             f"estimator is {estimator!r}; a mixture of fastem is wanted, as a class or an object: try "
             "fastem.PoissonMixture()"
         )
+    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+        return estimator
     keep = random_state is None and estimator.random_state is not None
 
     def make(random_state: Any, **settings: Any) -> Any:
@@ -197,6 +199,8 @@ def _is_many(value: Any) -> bool:
 
 def _grid(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
     many = {name: list(value) if _is_many(value) else [value] for name, value in settings.items()}
+    if empty := [name for name, values in many.items() if not values]:
+        raise ValueError(f"{empty[0]} is empty; values to go through are wanted: give at least one, or leave it out")
     for values in itertools.product(*many.values()):
         yield dict(zip(many, values, strict=True))
 
@@ -205,7 +209,7 @@ def _parted(rows: Rows, held_out: Any, random_state: Any) -> tuple[Rows, Rows]:
     """Rows to fit, and rows to judge by."""
     if np.ndim(held_out):
         return rows, Rows(held_out)
-    if not 0 < held_out < 1:
+    if not isinstance(held_out, float | np.floating) or not 0 < held_out < 1:
         raise ValueError(f"held_out is {held_out!r}; a share above 0 and below 1, or rows, are wanted: try 0.2")
     if not hasattr(rows.X, "shape") and not isinstance(rows.X, list):
         raise ValueError("held_out is a share, and X is not in memory; give the rows to judge by: held_out=rows")

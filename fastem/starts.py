@@ -95,7 +95,7 @@ def scale_of(X: np.ndarray, weight: np.ndarray | None) -> Scale:
 def spread(mean: np.ndarray, covariance: np.ndarray) -> Scale:
     """With standard deviations that are positive."""
     deviation = np.sqrt(np.diagonal(covariance))
-    fallback = np.where(mean != 0, 1e-6 * np.abs(mean), 1.0)
+    fallback = np.where(mean != 0, np.maximum(1e-6 * np.abs(mean), 1e-150), 1.0)  # whose square is a number
     return Scale(mean, covariance, np.where(deviation > 1e-9 * np.abs(mean), deviation, fallback))
 
 

@@ -1,5 +1,7 @@
 """A mixture of a family of the user's own."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,14 +9,23 @@ import numpy as np
 from fastem.checkpoint import without_address
 from fastem.engine import tree
 from fastem.engine.accumulate import compiled_sums
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture as Model
 from fastem.engine.model import MixtureParams
 from fastem.families.user import UserFamily
 from fastem.families.user_bricks import BrickFamily
 from fastem.family_mixture import FamilyMixture
+from fastem.ranges import check_scale
 from fastem.starts import Start
 
 VERBS = "log_prob", "statistics", "m_step"
 BRICK_VERBS = "log_prob", "accumulate", "zeros", "m_step"
+
+
+def e_step_of(dtype: Any, family: Any, X: np.ndarray) -> Callable[[Any], Any]:
+    """The E-step of rows X by components, in the dtype for which the loop is compiled."""
+    model, rows = Model(family, 1), [chunk(np.ascontiguousarray(X, dtype=dtype), None)]
+    return lambda components: model.e_step(MixtureParams(np.ones(len(components[0])), components), rows)
 
 
 class Mixture(FamilyMixture):
@@ -88,6 +99,7 @@ max_time, on_collapse, accelerate, weights_init
         "not_finite": "log_prob is -inf in all components for some row, or its sum is no finite number: remove rows "
         "that no component can give, or keep the parameters off the border in m_step",
     }
+    _troubles = {"floored": "kept as one of all rows"}
     params_: Any
 
     def __init__(
@@ -136,10 +148,11 @@ max_time, on_collapse, accelerate, weights_init
 
     def _family(self, dtype: Any = np.float64) -> UserFamily:
         if self._of_bricks():
-            return BrickFamily(self.family, tree.mapped, compiled_sums, self.n_features_in_)
+            return BrickFamily(self.family, tree.mapped, compiled_sums, partial(e_step_of, dtype), self.n_features_in_)
         return UserFamily(self.family, tree.mapped)
 
     def _check_start(self, start: Start) -> None:
+        check_scale(start.T)
         start.model.family.rows = start.T
         if self._of_bricks():
             start.model.family.rehearse(start.T, start.k)

@@ -55,6 +55,15 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     return array
 
 
+def check_names(estimator: Any, X: Any) -> None:
+    """`ValueError` where the columns of a frame are not those of the fit: what they hold is looked at by column."""
+    if hasattr(X, "columns"):
+        try:
+            validate_data(estimator, X, reset=False, skip_check_array=True)
+        except ValueError as error:
+            raise ValueError(_helpful(str(error), X)) from error
+
+
 def missing_of(estimator: Any) -> str | None:
     """The estimator's `missing`, or None where entries cannot be missing."""
     return getattr(estimator, "missing", None) if getattr(estimator, "_may_miss", True) else None

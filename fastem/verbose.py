@@ -76,18 +76,26 @@ def report_ending(estimator: Any) -> None:
         print(f"{ENDINGS[estimator.stop_reason_]} after {after}: log-likelihood {estimator.lower_bound_:.6f}")
 
 
-def warning_of_ending(estimator: Any) -> str:
-    """What to warn of after a fit: collapsed components, and no convergence; nothing where all went well."""
+def warning_of_ending(estimator: Any, fall: float = 0.0) -> str:
+    """What to warn of after a fit: collapsed components, and no convergence; nothing where all went well.
+
+    `fall` is that of the log-likelihood, in nats per unit weight, where one ended it.
+    """
     parts, advice = [], ADVICE | getattr(estimator, "_advice", {})
-    counts = {words: len(estimator.diagnostics_[name]) for name, words in TROUBLES.items()}
+    troubles = TROUBLES | getattr(estimator, "_troubles", {})
+    counts = {words: len(estimator.diagnostics_[name]) for name, words in troubles.items()}
     if any(counts.values()):
         found = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
         ridge = " or a larger reg_covar" if hasattr(estimator, "reg_covar") else ""
         parts.append(f"components collapsed ({found}; see diagnostics_): use fewer components{ridge}")
     if not estimator.converged_ and estimator.stop_reason_ != "exhausted":
+        fell = (
+            f", whose parameters are kept: iteration {estimator.n_iter_ + 1} had a log-likelihood a row lower by "
+            f"{fall:.3g}"
+        )
         parts.append(
             f"the fit did not converge: stop_reason_ is {estimator.stop_reason_!r} after "
-            f"{plural(estimator.n_iter_, 'iteration')}; {advice[estimator.stop_reason_]}"
+            f"{plural(estimator.n_iter_, 'iteration')}{fell if fall else ''}; {advice[estimator.stop_reason_]}"
         )
     return "; ".join(parts)
 

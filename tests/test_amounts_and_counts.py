@@ -296,3 +296,19 @@ def test_bad_starts_are_told() -> None:
         fastem.GammaMixture(params_init=[[[-1.0]], [[1.0]]]).fit(X)
     with pytest.raises(ValueError, match="sizes are as low as 0"):
         fastem.NegativeBinomialMixture(params_init=[[[0.0]], [[1.0]]]).fit(X)
+
+
+def test_numbers_whose_squares_are_none() -> None:
+    """A column so small that it seems constant is one all the same; of numbers too large no start can be made."""
+    X = np.random.default_rng(0).gamma(np.repeat([[0.5], [9.0]], 100, axis=0), size=(200, 1))
+    shapes = [np.sort(fastem.GammaMixture(2, random_state=0).fit(X * unit).shapes_[:, 0]) for unit in (1.0, 1e-300)]
+    np.testing.assert_allclose(shapes[0], shapes[1], rtol=0.1)
+    for model, rows in (
+        (fastem.PoissonMixture(2), np.floor(X) * 1e200),
+        (fastem.GammaMixture(2), X * 1e200),
+        (fastem.ExponentialMixture(2), X * 1e-300),
+    ):
+        with pytest.raises(ValueError, match="since their squares must be float64 numbers"):
+            model.fit(rows)
+    with pytest.raises(ValueError, match="exposure is 0, and X has 1 column alone"):
+        fastem.PoissonMixture(2, exposure=0).fit(np.ones((9, 1)))

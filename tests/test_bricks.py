@@ -206,6 +206,99 @@ def test_rows_without_a_density_are_told(X: np.ndarray) -> None:
     np.testing.assert_allclose(again, fit(model, X).params_.rates, rtol=1e-10)
 
 
+class Gaussians(NamedTuple):
+    """mean (K,), variance (K,)."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+class GaussianSums(NamedTuple):
+    """Sums of 1, x and x^2 (K,)."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+    sum_xx: np.ndarray
+
+
+class Bells:
+    """Gaussians of one column, without a floor of their variances."""
+
+    @staticmethod
+    @fastem.brick
+    def log_prob(tile: Any, params: Any, out: Any) -> None:
+        for k in range(params.mean.size):
+            m, v = params.mean[k], params.variance[k]
+            constant = -0.5 * np.log(2 * np.pi * v)
+            for b in range(out.shape[1]):
+                out[k, b] = constant - (tile.columns[0, b] - m) ** 2 / (2 * v)
+
+    @staticmethod
+    @fastem.brick
+    def accumulate(tile: Any, resp: Any, params: Any, sums: Any, s: int) -> None:
+        for k in range(sums.sum_w.shape[1]):
+            for b in range(resp.shape[1]):
+                x = tile.columns[0, b]
+                sums.sum_w[s, k] += resp[k, b]
+                sums.sum_x[s, k] += resp[k, b] * x
+                sums.sum_xx[s, k] += resp[k, b] * x * x
+
+    def zeros(self, k: int, d: int) -> GaussianSums:
+        return GaussianSums(*np.zeros((3, k)))
+
+    def m_step(self, sums: GaussianSums, params: Any) -> Gaussians:
+        mean = sums.sum_x / sums.sum_w
+        return Gaussians(mean, sums.sum_xx / sums.sum_w - mean**2)
+
+
+class BellsInNumPy:
+    """The same in NumPy."""
+
+    m_step = Bells.m_step
+
+    def log_prob(self, X: np.ndarray, params: Gaussians) -> np.ndarray:
+        return stats.norm.logpdf(X, params.mean, np.sqrt(params.variance))
+
+    def statistics(self, X: np.ndarray, resp: np.ndarray) -> GaussianSums:
+        return GaussianSums(resp.sum(axis=0), resp.T @ X[:, 0], resp.T @ X[:, 0] ** 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in")
+@pytest.mark.parametrize("family", [Bells(), BellsInNumPy()], ids=["bricks", "numpy"])
+def test_a_component_without_a_density_is_restarted(family: Any) -> None:
+    """One distinct value has the variance 0 there, to the last digit."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, 300), rng.normal(9, 1, 300), np.full(40, 64.0)])[:, None]
+    with pytest.warns(ConvergenceWarning, match="collapsed .*restarted.* kept as one of all rows"):
+        model = fastem.Mixture(family, 3, random_state=0).fit(X)
+    assert model.diagnostics_["restarted"] and np.isfinite(model.score(X)) and (model.params_.variance > 0).all()
+    with pytest.warns(ConvergenceWarning, match="1 dropped"):
+        fewer = fastem.Mixture(family, 3, on_collapse="drop", random_state=0).fit(X)
+    assert len(fewer.weights_) == 2 and np.isfinite(fewer.score(X))
+    with pytest.raises(ValueError, match="collapsed in iteration"):
+        fastem.Mixture(family, 3, on_collapse="raise", random_state=0).fit(X)
+    with pytest.raises(ValueError, match="keep its parameters off the border"):  # where all rows are one
+        fastem.Mixture(family, 1).fit(X[-2:])
+
+
+@fastem.brick
+def zero(tile: Any, params: Any, out: Any) -> None:
+    for k in range(out.shape[0]):
+        for b in range(out.shape[1]):
+            out[k, b] = 0.0
+
+
+def test_a_base_that_is_no_number_is_told(X: np.ndarray) -> None:
+    family = changed(log_prob=staticmethod(zero), base=lambda self, X: np.log(X[:, 0]))
+    bad, weight = X.copy(), np.ones(len(X))
+    bad[3, 0], weight[3] = -1.0, 0.0
+    with np.errstate(invalid="ignore"):
+        model = fit(fastem.Mixture(family, 2, params_init=Rates(RATES), **START), bad, sample_weight=weight)
+        assert model.n_iter_ == 6
+        with pytest.raises(ValueError, match=r"for 1 row\(s\);"):
+            model.score_samples(bad)
+
+
 def changed(**members: Any) -> Any:
     return type("Changed", (Waits,), members)()
 

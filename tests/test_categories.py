@@ -129,8 +129,10 @@ def test_an_unseen_category_is_told_by_row_and_column(tmp_path, frame):
         model.predict(frame)
     with pytest.raises(ValueError, match=r"x\.csv, at row 0 .*: column 'colour' holds 'mauve'; a category that"):
         model.predict(to_csv(tmp_path, frame))
-    with pytest.raises(ValueError, match="X has 1 features, and the model was fitted on 2"):
+    with pytest.raises(ValueError, match="yet now missing:\n- count"):
         model.predict(frame[["colour"]])
+    with pytest.raises(ValueError, match=r"in the same order .* X\[model.feature_names_in_\]"):
+        model.predict(frame[["count", "colour"]])
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,58 @@ def test_an_m_step_that_lowers_the_objective_is_told() -> None:
     assert result.log_likelihood == pytest.approx(result.history["log_likelihood"].max())
 
 
+def test_statistics_may_be_written_into_one_buffer() -> None:
+    sums = np.zeros((2, 2))
+
+    def buffered(params: Two, x: np.ndarray) -> tuple[Any, float]:
+        statistics, log_likelihood = e_step(params, x)
+        sums[:] = statistics["n"], statistics["x"]
+        return sums, log_likelihood
+
+    def of_buffer(statistics: np.ndarray, params: Two) -> Two:
+        return m_step({"n": statistics[0], "x": statistics[1]}, params)
+
+    chunked, whole = fastem.em(buffered, of_buffer, START, [X[:300], X[300:]]), fastem.em(e_step, m_step, START, X)
+    np.testing.assert_allclose(chunked.params.means, whole.params.means, rtol=1e-10)
+
+
+@pytest.mark.parametrize("of_a_mixture", [False, True])
+def test_parameters_that_were_changed_in_place_are_returned_to(of_a_mixture: bool) -> None:
+    steps: list[int] = []
+
+    def spoiled(statistics: Any, params: Any) -> Any:
+        params[:] = statistics[1] / statistics[0] * (1 if len(steps) < 5 else 3)
+        steps.append(1)
+        return params
+
+    def spoiling(self: Any, statistics: Any, params: Any) -> Any:
+        return statistics[1] / statistics[0] if params is None else spoiled(statistics, params)
+
+    def tuples(means: np.ndarray, x: np.ndarray) -> tuple[Any, float]:
+        statistics, log_likelihood = e_step(Two(0.4, means), x)
+        return (statistics["n"], statistics["x"]), log_likelihood
+
+    with pytest.warns(ConvergenceWarning, match=r"fell by|iteration \d+ had a log-likelihood a row lower by [0-9.]+;"):
+        if of_a_mixture:
+            start = {"params_init": [-0.5, 0.7], "accelerate": None}
+            model = fastem.Mixture(broken(m_step=spoiling), 2, **start).fit(X[:, None])
+            assert model.score(X[:, None]) == pytest.approx(max(model.lower_bounds_), rel=1e-12)
+        else:
+            result = fastem.em(tuples, spoiled, START.means, X)
+            assert result.log_likelihood == pytest.approx(max(result.history["log_likelihood"]), rel=1e-12)
+    np.testing.assert_array_equal(START.means, [-0.5, 0.7])
+
+
+def test_dicts_are_of_one_order() -> None:
+    def as_dict(statistics: Any, params: Any) -> dict[str, Any]:
+        after = m_step(statistics, Two(**params))
+        return {"means": after.means, "share": after.share}
+
+    result = fastem.em(lambda p, x: e_step(Two(**p), x), as_dict, START._asdict(), X, accelerate="squarem")
+    assert list(result.params) == ["share", "means"]
+    assert result.n_iter == fastem.em(e_step, m_step, START, X, accelerate="squarem").n_iter
+
+
 def test_generalized_em_may_only_improve() -> None:
     def half(statistics: Any, params: Two) -> Two:
         after = m_step(statistics, params)
@@ -107,6 +159,10 @@ def test_generalized_em_may_only_improve() -> None:
         (e_step, m_step, [], "at least one start"),
         (e_step, m_step, None, "params is None"),
         (e_step, lambda s, p: None, START, "m_step gave None; the new parameters are wanted: return them"),
+        (lambda p, x: (0.0, 0.0), lambda s, p: {"c": 1.0}, {"a": 1.0}, "gave a dict with 'c' of .* a dict with 'a' of"),
+        (lambda p, x: (0.0, None), m_step, 1.0, "e_step gave a NoneType .* as log-likelihood; one number is wanted"),
+        (lambda p, x: ({"text": "a"}, 0.0), m_step, 1.0, "e_step gave statistics that are no numbers"),
+        (e_step, m_step(e_step(START, X)[0], START), START, "m_step is Two.*a function is wanted"),
     ],
 )
 def test_functions_of_the_wrong_form(e: Any, m: Any, start: Any, message: str) -> None:
@@ -118,6 +174,12 @@ def test_an_e_step_without_a_log_likelihood_is_a_note_to_the_error_of_the_m_step
     with pytest.raises(IndexError) as caught:
         fastem.em(lambda p, x: (x.sum(), len(x)), lambda s, p: s[0] / s[1], 1.0, X)
     assert "the pair (statistics, log_likelihood)" in caught.value.__notes__[0]
+
+
+def test_a_list_is_of_starts() -> None:
+    with pytest.raises(TypeError) as caught:
+        fastem.em(lambda p, x: (p[0], 0.0), m_step, [0.3, 0.5], X)
+    assert "so 2 starts of one number" in caught.value.__notes__[0]
 
 
 def test_an_iterator_cannot_be_read_twice() -> None:
@@ -159,6 +221,9 @@ def test_a_family_of_ones_own() -> None:
     [
         (object(), "without log_prob and statistics and m_step"),
         (broken(log_prob=lambda self, X, params: X[:, 0]), r"log_prob of Broken gave an array of shape \(1000,\)"),
+        (broken(log_prob=lambda self, X, params: X), r"\(1000, 1\) .* one column for each component, and there are 2"),
+        (broken(log_prob=lambda self, X, params: np.hstack([X] * 4)), r"shape \(1000, 4\)"),
+        (broken(log_prob=lambda self, X, params: X - params + 0j), "dtype complex128"),
         (broken(log_prob=lambda self, X, params: np.full((len(X), 2), np.nan)), "gave nan for row 0"),
         (broken(m_step=lambda self, s, p: 3.0), r"m_step of Broken gave an array of shape \(\)"),
         (broken(statistics=lambda self, X, resp: None), "statistics of Broken gave None"),
@@ -180,3 +245,30 @@ def test_families_of_the_wrong_form(family: Any, message: str) -> None:
 def test_families_that_end_a_fit_are_told_why(family: Any, message: str) -> None:
     with pytest.warns(ConvergenceWarning, match=message):
         fastem.Mixture(family, 2, params_init=[-1.0, 1.0], accelerate=None).fit(X[:, None])
+
+
+def test_weights_that_are_held_and_rows_without_any() -> None:
+    held = fastem.Mixture(Own(), 2, weights_init=[0.5, 0.5], random_state=0).fit(X[:, None], fixed=("weights",))
+    np.testing.assert_array_equal(held.weights_, [0.5, 0.5])
+    names = (name for name in ("weights",))
+    again = fastem.Mixture(Own(), 2, weights_init=[0.5, 0.5], random_state=0).fit(X[:, None], fixed=names)
+    np.testing.assert_array_equal(held.params_, again.params_)
+    with pytest.raises(ValueError, match="fixed is None; a tuple of names"):
+        fastem.Mixture(Own(), 2).fit(X[:, None], fixed=None)
+
+    def positive(self: Any, rows: np.ndarray, params: np.ndarray) -> np.ndarray:
+        assert (rows != 1e9).all()
+        return Own.log_prob(self, rows, params)
+
+    weight = np.append(np.ones(len(X)), 0.0)
+    model = fastem.Mixture(broken(log_prob=positive), 2, random_state=0)
+    model.fit(np.append(X, 1e9)[:, None], sample_weight=weight)
+    np.testing.assert_allclose(model.params_, fastem.Mixture(Own(), 2, random_state=0).fit(X[:, None]).params_)
+
+
+def test_labels_want_statistics_of_components_first() -> None:
+    def stacked(self: Any, rows: np.ndarray, resp: np.ndarray) -> np.ndarray:
+        return np.stack(Own.statistics(self, rows, resp))
+
+    with pytest.raises(ValueError, match="must have its first axis over the components"):
+        fastem.Mixture(broken(statistics=stacked), 2).fit(X[:, None], labels=np.where(X > 2, 1, -1))

@@ -117,12 +117,12 @@ def small_problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, reference.P
     return X.astype(dtype), sample_weight, start, kind, dtype
 
 
-@given(small_problems())
+@given(small_problems(), st.sampled_from([None, "squarem", "anderson"]))
 def test_the_log_likelihood_never_falls(
-    drawn: tuple[np.ndarray, np.ndarray, reference.Parameters, str, str],
+    drawn: tuple[np.ndarray, np.ndarray, reference.Parameters, str, str], accelerate: str | None
 ) -> None:
     X, sample_weight, start, kind, dtype = drawn
-    estimator = fit(starting_from(start, kind, max_iter=30), X, sample_weight)
+    estimator = fit(starting_from(start, kind, max_iter=30, accelerate=accelerate), X, sample_weight)
     history = estimator.history_["log_likelihood"]
     assert len(history) == estimator.n_iter_ == len(estimator.lower_bounds_)
     if not estimator.diagnostics_["restarted"]:

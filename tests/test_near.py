@@ -127,3 +127,11 @@ def test_moments_of_t_distributions_uncompiled(dtype: type, together: None) -> N
     eps = 1e-12 if dtype == np.float64 else 1e-4
     for near, wanted in zip(*sums, strict=True):
         np.testing.assert_allclose(near, wanted, rtol=eps, atol=eps * np.abs(wanted).max())
+
+
+def test_an_m_step_that_nothing_can_blur_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gaussian, "m_step", None)
+    start = MixtureParams(np.full(2, 0.5), gaussian(4, 2)[1])
+    assert np.isfinite(
+        Mixture(Gaussian("full", 0.0)).e_step(start, [chunk(RNG.standard_normal((50, 4)))]).log_likelihood
+    )

@@ -139,5 +139,11 @@ def test_bad_input_is_told(X: np.ndarray) -> None:
         fastem.select(np.arange(10.0).reshape(5, 2), range(1, 8))
     with pytest.raises(ValueError, match="held_out is 2"):
         fastem.select(X, [1], criterion="heldout", held_out=2)
+    with pytest.raises(ValueError, match="held_out is None"):
+        fastem.select(X, [1], criterion="heldout", held_out=None)
+    with pytest.raises(ValueError, match="covariance_type is empty"):
+        fastem.select(X, [1], covariance_type=[])
+    with pytest.raises(ValueError, match="a mixture of fastem is wanted"):
+        fastem.select(X, [1], estimator=fastem.GaussianImputer)
     with pytest.raises(ValueError, match="held_out=rows"):
         fastem.select(lambda: iter([X]), [1], criterion="heldout")

@@ -39,5 +39,10 @@ def _added(whole: np.ndarray, part: np.ndarray, k: int) -> np.ndarray:
     whole = np.array(whole)
     if whole.shape == part.shape:
         return whole + part
+    if part.shape != (1, *whole.shape[1:]):
+        raise ValueError(
+            f"statistics of one component have the shape {part.shape}, and those of all {whole.shape}; with labels "
+            "each of the family's statistics must have its first axis over the components"
+        )
     whole[k] += part[0]
     return whole

@@ -107,6 +107,8 @@ class Mixture:
 
     def _is_blurred(self, sums: Any, components: Any, prepared: Any) -> bool:
         """Whether the sums lost too many digits, by the M-step that they give, which is kept for `m_step`."""
+        if not self.family.blurs(prepared):
+            return False
         after = self.family.m_step(sums, components)
         self._stepped = sums, components, after
         return bool(self.family.blurred(components, after, prepared))
@@ -116,7 +118,9 @@ class Mixture:
         if self._known[0] is not chunk:
             base = self.family.base(chunk.X)
             weight = chunk.sample_weight
-            self._known = chunk, 0.0 if base is None else float(weight @ base if weight.size else base.sum())
+            if base is not None and weight.size:
+                base = np.where(weight > 0, weight * base, 0.0)  # a row of weight 0 may have none
+            self._known = chunk, 0.0 if base is None else float(base.sum())
         return self._known[1]
 
     def order(self, chunk: Chunk) -> np.ndarray:
@@ -138,7 +142,8 @@ class Mixture:
             self.family.held(statistics.components, params.components, self.fixed), params.components
         )
         kept = {name: getattr(params.components, name) for name in self.fixed - {"weights"}}
-        return MixtureParams(params.weights if "weights" in self.fixed else weights, components._replace(**kept))
+        components = components._replace(**kept) if kept else components  # a user's may be no NamedTuple
+        return MixtureParams(params.weights if "weights" in self.fixed else weights, components)
 
     def objective(self, params: MixtureParams, statistics: MixtureStatistics) -> float:
         """What EM never lowers: the log-likelihood of `params`, and the logarithm of their prior density if any."""
@@ -195,10 +200,10 @@ class Mixture:
             for name, shape in sizes.items()
         }
         self.loops.rows(self, params, chunk, out)
-        if check is not None:
-            check(out["log_prob"])
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
+        if check is not None:
+            check(out["log_prob"])
         if "log_prob" in wanted and hasattr(self.family, "impossible"):
             out["log_prob"][self.family.impossible(chunk.X, params.components, out["log_prob"])] = -np.inf
         return {name: out[name] if name == "labels" else out[name].astype(chunk.X.dtype, copy=False) for name in wanted}

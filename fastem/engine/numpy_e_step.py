@@ -44,10 +44,11 @@ class Fold:
         """Add the statistics of a chunk; returns its log-likelihood."""
         log_likelihood = 0.0
         for X, weight in blocks(chunk, len(self.params.weights)):
+            if weight.size and (live := weight > 0).any():
+                X, weight = (X, weight) if live.all() else (X[live], weight[live])  # those of weight 0 may have none
             log_prob, resp = responsibilities(self.family, self.params, X)
             if weight.size:
-                live = weight > 0
-                log_likelihood += float(weight[live] @ log_prob[live])
+                log_likelihood += float(weight @ log_prob) if weight.any() else 0.0
                 resp *= weight[:, None]
             else:
                 log_likelihood += float(log_prob.sum())

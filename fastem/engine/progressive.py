@@ -28,6 +28,9 @@ class ProgressiveMonitor:
         Scores without a gain that end the fit.
     """
 
+    fall = 0.0
+    """By which the log-likelihood fell where that ended the fit: scores may fall, and end none."""
+
     def __init__(self, rules: Rules, held_out: Chunk | None = None, every: int | None = None, patience: int = 2):
         self.rules, self.held_out, self.every, self.patience = rules, held_out, every, patience
         self.started = time.perf_counter()

@@ -23,8 +23,9 @@ A product of families has no bricks but ``groups``: each with a `family`, and th
 `first` on. The engine runs their bricks (`fastem.engine.product`).
 
 A family whose bricks may give no number has ``check_log_prob(log_prob)``, which raises where log p(x) is infinite.
-One whose sums may lose digits, which shows in the M-step only, tells so by ``blurred(params, after, prepared)`` of
-the parameters before and after it; then ``careful()`` is the same family with slower sums that lose none.
+One whose sums may lose digits, where ``blurs(prepared)`` says so, and it shows in the M-step only, tells by
+``blurred(params, after, prepared)``, of the parameters before and after it, whether they did; then ``careful()`` is the
+same family with slower sums that lose none.
 One is for races on few rows: ``separable`` tells that several mixtures can be stepped as one with the components of
 all; then all statistics have an axis over the components, and rows are computed with in their own dtype. Two more are
 for bricks that need them: ``extra(dtype, d, k, lanes)`` is scratch that every tile gets beside its own, and

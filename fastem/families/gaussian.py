@@ -105,9 +105,13 @@ class Gaussian(GaussianMoments, Plain):
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
 
+    def blurs(self, prepared: Any) -> bool:
+        """Whether sums of what is so prepared may lose digits."""
+        return isinstance(prepared, NearPrepared)
+
     def blurred(self, params: GaussianParams, after: GaussianParams, prepared: Any) -> bool:
         """Whether the sums that led from `params` to `after` lost too many digits, and are wanted from `careful`."""
-        if not isinstance(prepared, NearPrepared):
+        if not self.blurs(prepared):
             return False
         try:
             factors = self.precisions_cholesky(after)

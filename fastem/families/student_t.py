@@ -130,10 +130,13 @@ class StudentT(Plain):
         sum_u, sum_x, sum_xx = (leaf * _along(rise, leaf) for leaf in sums)
         return StudentTStatistics(sum_w, sum_u, sum_w * mean_log(params.tails, d) - sum_log, sum_x, sum_xx)
 
+    def blurs(self, prepared: Any) -> bool:
+        """Whether sums of what is so prepared may lose digits."""
+        return isinstance(prepared, NearPrepared)
+
     def blurred(self, params: StudentTParams, after: StudentTParams, prepared: Any) -> bool:
         """Whether the sums that led from `params` to `after` lost too many digits, and are wanted from `careful`."""
-        near = isinstance(prepared, NearPrepared)
-        gaussian = gaussian_slots.NearPrepared(*prepared[:4]) if near else prepared
+        gaussian = gaussian_slots.NearPrepared(*prepared[:4]) if self.blurs(prepared) else prepared
         return self.gaussian.blurred(params.gaussian, after.gaussian, gaussian)
 
     def careful(self) -> "StudentT":

@@ -30,12 +30,15 @@ class UserFamily(Plain):
 
     def log_prob(self, X: np.ndarray, params: Any) -> np.ndarray:
         """log p(x_i | k) (n, K), checked."""
-        given = np.asarray(self.family.log_prob(X, params), dtype=np.float64)
-        if given.ndim != 2 or len(given) != len(X):
+        given = np.asarray(self.family.log_prob(X, params))
+        k = self._count(params) or given.shape[-1:]
+        if given.shape != (len(X), *k) or given.dtype.kind not in "fiu":
             raise ValueError(
-                f"log_prob of {self._name()} gave an array of shape {given.shape} for {len(X)} rows; "
-                f"({len(X)}, K) is wanted: one column for each component"
+                f"log_prob of {self._name()} gave an array of shape {given.shape} and dtype {given.dtype} for {len(X)} "
+                f"rows; ({len(X)}, K) real numbers are wanted: one column for each component"
+                + (f", and there are {k[0]}" if k else "")
             )
+        given = given.astype(np.float64, copy=False)
         if np.isnan(given).any() or (given == np.inf).any():
             row, k = np.argwhere(np.isnan(given) | (given == np.inf))[0]
             raise ValueError(
@@ -49,12 +52,22 @@ class UserFamily(Plain):
         found = self.family.statistics(X, resp)
         if found is None:
             raise ValueError(f"statistics of {self._name()} gave None; sums over the rows are wanted: return them")
-        given = self.mapped(lambda leaf: np.asarray(leaf, dtype=np.float64), found)
+        given = self.mapped(lambda leaf: np.array(leaf, dtype=np.float64), found)  # not the family's own buffer
         return UserSums(resp.sum(axis=0), given)
 
     def m_step(self, statistics: UserSums, params: Any) -> Any:
         """The family's own; its arrays must have an axis of the components."""
-        return self._checked(self.family.m_step(statistics.given, params), len(statistics.sum_w))
+        return self._checked(self.family.m_step(statistics.given, self._copied(params)), len(statistics.sum_w))
+
+    def _copied(self, params: Any) -> Any:
+        """What an m_step may write into: the fit returns to the parameters before where it lowers the objective."""
+        return None if params is None else self.mapped(np.array, params)
+
+    def _count(self, params: Any) -> tuple[int, ...]:
+        """(K,), or nothing of a family that has no parameters."""
+        shapes: list[tuple[int, ...]] = []
+        self.mapped(lambda leaf: shapes.append(np.shape(leaf)), params)
+        return shapes[0][:1] if shapes else ()
 
     def _checked(self, found: Any, k: int) -> Any:
         found = self.mapped(lambda leaf: np.array(leaf, float), found)
@@ -83,12 +96,29 @@ class UserFamily(Plain):
         return 10 * EPS
 
     def collapsed(self, params: Any, statistics: UserSums) -> np.ndarray:
-        """Mask (K,) of the components that hold no row."""
-        return statistics.sum_w <= 10 * EPS * statistics.sum_w.sum() / len(statistics.sum_w)
+        """Mask (K,) of the components that hold no row, or have no density."""
+        idle = statistics.sum_w <= 10 * EPS * statistics.sum_w.sum() / len(statistics.sum_w)
+        return idle | self.singular(params)
 
     def singular(self, params: Any) -> np.ndarray:
-        """None: a family without a density raises."""
-        return np.zeros(1, bool)
+        """Mask (K,) of the components that give a row no number."""
+        components = np.arange(*self._count(params) or (1,))
+        if self._is_defined(params):
+            return np.zeros(len(components), bool)
+        return np.array([not self._is_defined(self.kept(params, components == k)) for k in components])
+
+    def _is_defined(self, params: Any) -> bool:
+        """Whether these components give a row a number or -inf."""
+        try:
+            with np.errstate(all="ignore"):
+                self._try(self.rows[:1], params)
+        except ValueError:  # a `LinAlgError` among them
+            return False
+        return True
+
+    def _try(self, X: np.ndarray, params: Any) -> None:
+        """Raises a `ValueError` where a row has no number."""
+        self.log_prob(X, params)
 
     def alike(self, params: Any, weights: np.ndarray) -> bool:
         """Unknown."""
@@ -99,8 +129,9 @@ class UserFamily(Plain):
         return self.mapped(lambda leaf: leaf[mask], params)
 
     def floored(self, params: Any, mask: np.ndarray, scale: Any) -> Any:
-        """Unchanged."""
-        return params
+        """The masked components as one of all rows."""
+        whole = self.m_step(self.statistics(self.rows, np.ones((len(self.rows), len(mask)))), None)
+        return self.mapped(lambda leaf, of_all: np.where(_along(mask, leaf), of_all, leaf), params, whole)
 
     def spread_about(self, rows: np.ndarray, scale: Any) -> Any:
         """Components of which half the weight is a row, and half the sample."""
@@ -136,3 +167,8 @@ class UserFamily(Plain):
         if not hasattr(self.family, "sample"):
             raise ValueError(f"{self._name()} has no method sample(params, counts, rng); give it one to draw rows")
         return np.asarray(self.family.sample(params, counts, rng))
+
+
+def _along(mask: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """The mask (K,) with the axes of a leaf (K, ...)."""
+    return mask.reshape(-1, *[1] * (leaf.ndim - 1))

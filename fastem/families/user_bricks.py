@@ -149,12 +149,14 @@ def accumulate_of(user: Callable, params: Any, sums: Any) -> Callable:
 class BrickFamily(UserFamily):
     """The protocol over bricks ``log_prob`` and ``accumulate``, ``zeros(k, d)`` and ``m_step(sums, params)``.
 
-    `summed` is the engine's `compiled_sums`, `d` the number of columns; the rest as in `UserFamily`.
+    `summed` is the engine's `compiled_sums`, ``e_step_of(family, X)`` gives its E-step of rows X by parameters, `d` is
+    the number of columns; the rest as in `UserFamily`.
     """
 
-    def __init__(self, family: Any, mapped: Callable, summed: Callable, d: int):
+    def __init__(self, family: Any, mapped: Callable, summed: Callable, e_step_of: Callable, d: int):
         super().__init__(family, mapped)
-        self.summed, self.d = summed, d
+        self.summed, self.e_step_of, self.d = summed, e_step_of, d
+        self._e_step: Callable | None = None
         self.first: Any = None
         self.log_prob_brick, self.accumulate_brick = (self._brick(name) for name in ARGUMENTS)
 
@@ -253,7 +255,7 @@ class BrickFamily(UserFamily):
 
     def check_log_prob(self, log_prob: np.ndarray) -> None:
         """`ValueError` where rows have no density."""
-        self._check_bad(int(np.count_nonzero(log_prob == np.inf)))
+        self._check_bad(int(np.count_nonzero(~(log_prob < np.inf))))
 
     def _check_bad(self, bad: int) -> None:
         if bad:
@@ -274,11 +276,17 @@ class BrickFamily(UserFamily):
 
     def statistics(self, X: np.ndarray, resp: np.ndarray, params: Any = None) -> Any:
         """The family's sums of rows with given responsibilities."""
-        return self.summed(self, self.first, np.ascontiguousarray(X), np.ascontiguousarray(resp))
+        k = np.arange(resp.shape[1])
+        return self.summed(self, self.kept(self.first, k), np.ascontiguousarray(X), np.ascontiguousarray(resp))
+
+    def _try(self, X: np.ndarray, params: Any) -> None:
+        """Raises a `ValueError` where a row has no number."""
+        self._e_step = self._e_step or self.e_step_of(self, X)  # made once, for a race asks it at every step
+        self._e_step(params)
 
     def m_step(self, statistics: Any, params: Any) -> Any:
         """The family's own: a NamedTuple of arrays with an axis of the components."""
-        found = self.family.m_step(statistics, params)
+        found = self.family.m_step(statistics, self._copied(params))
         if not hasattr(found, "_fields"):
             raise ValueError(
                 f"m_step of {self._name()} gave a {type(found).__name__}; a NamedTuple of arrays is wanted, whose "
