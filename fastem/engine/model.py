@@ -39,6 +39,10 @@ NEVER = -1e30
 """Logarithm of the weight 0: finite, for -inf minus -inf is not a number."""
 
 
+GAINED = 0.5
+"""Not all of it: the penalty has the weights of before, and leaps along the ridge, which gain nearly all, are good."""
+
+
 class Mixture:
     """A finite mixture of one family, as pure functions from parameters to statistics and back.
 
@@ -162,11 +166,11 @@ class Mixture:
     ) -> float:
         """How far the objective may have fallen by that M-step, and by rounding.
 
-        A leap has to gain what the penalty rose by (then this is negative): else leaps to where the ridge does not let
-        EM stay are taken again and again, and the fit ends there.
+        A leap has to gain `GAINED` of what the penalty rose by (then this is negative): else leaps to where the ridge
+        does not let EM stay are taken again and again, and the fit ends there.
         """
         rounding, eased = self.family.rounding(after.components, after.weights), self.eased(before, after, statistics)
-        return (eased if leap else max(eased, 0.0)) + statistics.weight * rounding
+        return max(eased, leap * GAINED * eased) + statistics.weight * rounding
 
     def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
         """Statistics that were summed about `old`, about `new`."""
