@@ -10,7 +10,8 @@ from fastem.columns import check_numeric, nan_for_missing, unmasked
 from fastem.data import PIECE, in_memory
 from fastem.engine.model import MixtureParams
 from fastem.families.gaussian_conditional import Completion, conditional, marginal
-from fastem.validation import check_finite, check_init
+from fastem.inits import check_init
+from fastem.validation import check_finite
 
 
 class Conditioning:

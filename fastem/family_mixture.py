@@ -9,10 +9,11 @@ import numpy as np
 from fastem.columns import check_observed
 from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
+from fastem.inits import check_init, check_weights_init
 from fastem.missing import MissingEntries
 from fastem.ranges import check_scale
 from fastem.starts import Start
-from fastem.validation import check_init, check_numbers, check_weights_init
+from fastem.validation import check_numbers
 
 
 class FamilyMixture(MixtureEstimator):

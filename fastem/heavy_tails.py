@@ -14,10 +14,11 @@ from fastem.engine.model import MixtureParams
 from fastem.families.student_t import COVARIANCE_TYPES, StudentT, StudentTParams
 from fastem.families.student_t_missing import StudentTMissing
 from fastem.family_mixture import FamilyMixture
+from fastem.inits import check_init
 from fastem.missing import MissingEntries
 from fastem.ranges import check_scale
 from fastem.starts import Start
-from fastem.validation import check_choice, check_init, check_numbers, check_reg_covar
+from fastem.validation import check_choice, check_numbers, check_reg_covar
 
 FENCE = 3.0
 """Interquartile ranges beyond the quartiles of a column where outliers begin (Tukey 1977: "far out")."""

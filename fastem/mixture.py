@@ -12,18 +12,12 @@ from fastem.engine.model import MixtureParams
 from fastem.estimator import MixtureEstimator
 from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
+from fastem.inits import check_init, check_precisions_init, check_weights_init
 from fastem.missing import MissingEntries
 from fastem.priors import check_prior, known_prior, prior_for
 from fastem.ranges import check_scale
 from fastem.starts import Start, from_centres
-from fastem.validation import (
-    check_choice,
-    check_init,
-    check_numbers,
-    check_precisions_init,
-    check_reg_covar,
-    check_weights_init,
-)
+from fastem.validation import check_choice, check_numbers, check_reg_covar
 
 
 class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):

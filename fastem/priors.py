@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastem.families.gaussian_prior import SHRINKAGE, GaussianPrior, default_prior, rows_like_the_data
+from fastem.inits import check_init
 from fastem.starts import Start
-from fastem.validation import check_init, check_number
+from fastem.validation import check_number
 
 NAMED = {"default": default_prior, "data": rows_like_the_data}
 

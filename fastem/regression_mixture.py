@@ -10,12 +10,13 @@ from fastem.columns import check_column
 from fastem.engine.model import MixtureParams
 from fastem.families.regression import RegressionFamily
 from fastem.family_mixture import FamilyMixture
+from fastem.inits import check_init
 from fastem.labels import start_from
 from fastem.ranges import check_scale
 from fastem.responses import Labelled, opened_with_response
 from fastem.start_lines import starting_lines
 from fastem.starts import Start, spread
-from fastem.validation import check_choice, check_data, check_init, check_seed
+from fastem.validation import check_choice, check_data, check_seed
 
 
 class RegressionMixture(FamilyMixture):

@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.data import opened
 from fastem.engine.model import Mixture, MixtureParams
+from fastem.inits import check_init
 from fastem.sources import check_another_file, open_output
-from fastem.validation import check_init, check_number, check_seed
+from fastem.validation import check_number, check_seed
 
 
 class Totals(NamedTuple):
