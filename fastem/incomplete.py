@@ -1,5 +1,6 @@
 """Mixtures fitted to rows with missing entries, in units in which every column varies by about 1."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,15 @@ def check_imputer(mixture: GaussianMixture) -> None:
     k = mixture.n_components
     if isinstance(k, str) and k != AUTO:
         raise ValueError(f"n_components is {k!r}; a number of components, or {AUTO!r}, is wanted: try {AUTO!r}")
-    settled(GaussianMixture(**mixture.get_params()), 1 if k == AUTO else k)._validate_parameters()
+    settled(copy(mixture), 1 if isinstance(k, str) else k)._validate_parameters()
 
 
 def settled(mixture: GaussianMixture, k: int) -> GaussianMixture:
     """Of k components, with the prior that "auto" stands for then."""
-    prior = mixture.prior
-    if isinstance(prior, str) and prior == AUTO:
-        prior = None if k == 1 else "data"
-    return mixture.set_params(n_components=k, prior=prior)
+    mixture.n_components = k
+    if isinstance(mixture.prior, str) and mixture.prior == AUTO:
+        mixture.prior = None if k == 1 else "data"
+    return mixture
 
 
 def components_for(rows: float, d: int) -> int:
@@ -57,7 +58,7 @@ def fit_scaled(mixture: GaussianMixture, data: Data, names: Any) -> tuple[Gaussi
     moments.check(data.dtype, names)
     units = Units.of(moments, data.dtype, mixture.covariance_type == "spherical")
     k = mixture.n_components
-    if k == AUTO:
+    if isinstance(k, str):
         k = components_for(min(moments.total, data.n_rows or moments.total), data.n_features)
     settled(mixture, k)
     if data.rows is None:

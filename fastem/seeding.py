@@ -5,8 +5,8 @@ Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, S
 
 import numpy as np
 
-ITERATIONS = 30
-"""Of k-means, as it only begins a race."""
+ITERATIONS, MOST_ITERATIONS = 30, 300
+"""Of k-means that only begins a race, and of one that is the start."""
 
 
 def seeds(X: np.ndarray, k: int, runs: int, weight: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -31,10 +31,10 @@ def nearest(X: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.argmin(np.square(centres).sum(axis=2)[:, :, None] - 2 * (centres @ X.T), axis=1)
 
 
-def k_means(X: np.ndarray, centres: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+def k_means(X: np.ndarray, centres: np.ndarray, weight: np.ndarray | None, iterations: int = ITERATIONS) -> np.ndarray:
     """Labels (runs, n) of k-means from the centres (runs, k, d); one that loses its rows stays where it is."""
     labels = nearest(X, centres)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         member = (labels[:, None] == np.arange(centres.shape[1])[:, None]).astype(float)
         member = member if weight is None else member * weight
         count = member.sum(axis=2)[:, :, None]

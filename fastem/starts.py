@@ -110,6 +110,10 @@ def starting_params(
             return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
         return _race_with(growth, start, random_state)
     X, weight = start.T - start.scale.mean, _weights(start.sample)
+    if init_params == "kmeans" and X.size * start.k <= OWN_SEEDING:
+        rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
+        centres = seeding.seeds(X, start.k, 1, weight, rng)
+        return _from_labels(start, seeding.k_means(X, centres, weight, seeding.MOST_ITERATIONS)[0])
     if init_params == "kmeans":
         return _from_labels(start, _kmeans_labels(X, start.k, weight, random_state))
     if init_params == "k-means++":
