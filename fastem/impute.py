@@ -285,9 +285,8 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _block(self, X: np.ndarray, complete: Callable, indicator: bool) -> np.ndarray:
         filled = complete(X)
-        if not indicator:
-            return filled
-        return np.hstack([filled, np.isnan(X[:, self.indicator_features_]).astype(X.dtype)])
+        missing = np.isnan(X[:, self.indicator_features_]) if indicator else None
+        return filled if missing is None else np.hstack([filled, missing.astype(X.dtype)])
 
     # Mixtures.
 

@@ -164,13 +164,15 @@ class Mixture:
     def may_fall(
         self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics, leap: bool = False
     ) -> float:
-        """How far the objective may have fallen by that M-step, and by rounding.
+        """How far the objective may have fallen by that M-step, and by rounding; by a leap not by this.
 
         A leap has to gain `GAINED` of what the penalty rose by (then this is negative): else leaps to where the ridge
         does not let EM stay are taken again and again, and the fit ends there.
         """
-        rounding, eased = self.family.rounding(after.components, after.weights), self.eased(before, after, statistics)
-        return max(eased, leap * GAINED * eased) + statistics.weight * rounding
+        eased = self.eased(before, after, statistics)
+        if leap:
+            return max(eased, GAINED * eased)
+        return max(eased, 0.0) + statistics.weight * self.family.rounding(after.components, after.weights)
 
     def recentre(self, statistics: MixtureStatistics, old: MixtureParams, new: MixtureParams) -> MixtureStatistics:
         """Statistics that were summed about `old`, about `new`."""

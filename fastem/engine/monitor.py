@@ -126,20 +126,23 @@ class ConvergenceMonitor:
         del self.history[n_iter:]
         self.stop_reason = "converged"
 
-    def rises(self, log_likelihood: float, weight: float, may_fall: Callable[[], float] = lambda: 0.0) -> bool:
-        """Whether this log-likelihood is no lower than that of the last iteration, but for rounding and `may_fall`.
+    def rises(self, log_likelihood: float, weight: float, may_fall: Callable[[], float]) -> bool:
+        """Whether a leap ended no further below the last iteration's log-likelihood than it may.
 
-        That may be negative: it is then what must have been gained.
+        ``may_fall()`` may be negative: it is then what must have been gained. Rounding does not excuse a leap.
         """
-        if not np.isfinite(log_likelihood):
-            return False
-        last = self.history[-1][0] / weight if self.history else -np.inf
-        fall = last - log_likelihood / weight - self.noise * (1 + abs(last))
-        return bool(fall <= may_fall() / weight)
+        return self._fall(log_likelihood, weight, self.still) <= may_fall() / weight
 
     def fell(self, log_likelihood: float, weight: float) -> bool:
         """Whether it is lower than that of the last iteration, from which nothing but an M-step led here."""
-        return bool(self._gains) and not self.rises(log_likelihood, weight)
+        return bool(self._gains) and self._fall(log_likelihood, weight, self.noise) > 0
+
+    def _fall(self, log_likelihood: float, weight: float, slack: float) -> float:
+        """How far it is below that of the last iteration, per unit weight, beyond a relative slack."""
+        if not np.isfinite(log_likelihood):
+            return np.inf
+        last = self.history[-1][0] / weight if self.history else -np.inf
+        return float(last - log_likelihood / weight - slack * (1 + abs(last)))
 
     def last_gain(self) -> tuple[float, float]:
         """What the last iteration gained per unit weight, and the size of a gain that is rounding."""
