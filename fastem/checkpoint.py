@@ -163,6 +163,7 @@ def settings_of(estimator: Any, data: Any, plan: Any) -> dict[str, Any]:
         "estimator": type(estimator).__name__,
         **settings,
         **what,
+        "weight_concentration_prior": estimator._concentration,
         "algorithm": plan.algorithm,
         "batch_size": plan.batch_size or "default",
         "step": without_address(plan.step),

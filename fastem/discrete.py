@@ -21,7 +21,7 @@ class BernoulliMixture(ColumnMixture):
     ----------
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data (of the sample that starts are made from) that every component gets beside its
@@ -75,7 +75,7 @@ class PoissonMixture(ColumnMixture):
     exposure : int, str or None
         Number or name of the column of X that says how long, or over how much, the counts of a row were taken.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
@@ -134,6 +134,7 @@ max_time, on_collapse, accelerate
         on_collapse="restart",
         accelerate="squarem",
         missing="error",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 
@@ -157,7 +158,7 @@ class MultinomialMixture(FamilyMixture):
     ----------
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density

@@ -30,6 +30,7 @@ from fastem.validation import (
     ALGORITHMS,
     check_algorithm,
     check_choice,
+    check_concentration,
     check_enough_rows,
     check_numbers,
     check_plan,
@@ -65,9 +66,15 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             )
         if self.callback is not None and not callable(self.callback):
             raise ValueError(f"callback is {self.callback!r}; pass a function of one argument")
+        check_concentration(self.weight_concentration_prior)
         check_choice("init_params", self.init_params, INIT_PARAMS)
         check_choice("on_collapse", self.on_collapse, ("restart", "drop", "raise"))
         check_choice("accelerate", self.accelerate, (None, *METHODS))
+
+    @property
+    def _concentration(self) -> float:
+        """Of the Dirichlet prior of the weights; 1 is none."""
+        return 1.0 if self.weight_concentration_prior is None else float(self.weight_concentration_prior)
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         """`params` with what the user gave in its place; with None, the start if what the user gave settles it."""
@@ -235,7 +242,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         fixed = check_fixed(self, plan.fixed, ("weights", *self._holdable))
         family = self._family(data.dtype)
         if plan.labels is None:
-            return data, Mixture(family, self.n_jobs, fixed)
+            return data, Mixture(family, self.n_jobs, fixed, self._concentration)
         if data.rows is not None:
             raise ValueError(
                 f"labels were given, and X is read in chunks from {data.rows.source.name}; rows in memory are wanted "
@@ -248,7 +255,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             )
         (whole,) = data.chunks
         rest, known = parted(whole, check_labels(plan.labels, len(whole.X), self.n_components))
-        return replace(data, chunks=[rest]), LabelledMixture(family, self.n_jobs, known, fixed)
+        model = LabelledMixture(family, self.n_jobs, known, fixed, self._concentration)
+        return replace(data, chunks=[rest]), model
 
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
         if known:

@@ -33,7 +33,7 @@ class FactorAnalyzerMixture(FamilyMixture):
     reg_covar : float, default 1e-6
         Least noise variance, in the squared units of the data.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`. EM of factors is slow where the noise is small beside them.
     weights_init : (K,), optional
     params_init : dict, optional
@@ -100,6 +100,7 @@ max_time, on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

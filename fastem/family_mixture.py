@@ -42,6 +42,7 @@ class FamilyMixture(MixtureEstimator):
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 
@@ -111,6 +112,7 @@ class ColumnMixture(MissingEntries, FamilyMixture):
         on_collapse="restart",
         accelerate="squarem",
         missing="error",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

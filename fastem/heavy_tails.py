@@ -51,7 +51,7 @@ class StudentTMixture(MissingEntries, FamilyMixture):
     share_df : bool, default False
         Estimate one number for all components together.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`; where there are outliers, the race is also run without them. Large
         degrees of freedom converge slowly: ``accelerate="anderson"`` helps most.
     reg_covar : float, default 1e-6
@@ -125,6 +125,7 @@ max_time, on_collapse, accelerate
         on_collapse="restart",
         accelerate="squarem",
         missing="error",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

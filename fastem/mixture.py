@@ -78,6 +78,10 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     missing : {"error", "nan"}, default "error"
         With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Ghahramani and Jordan
         1994), in `fit`, `predict`, `score` and the like. Of a row without any the density is 1.
+    weight_concentration_prior : float, optional
+        Concentration alpha >= 1 of a symmetric Dirichlet prior of the weights: they are those of components with
+        alpha - 1 rows more each, and none becomes 0. The fit maximises the posterior density, and the log-likelihood
+        that is monitored includes alpha - 1 times the sum of their logarithms. None or 1 is maximum likelihood.
 
     Attributes
     ----------
@@ -143,6 +147,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         accelerate="squarem",
         prior=None,
         missing="error",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

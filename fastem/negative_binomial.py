@@ -17,7 +17,7 @@ class NegativeBinomialMixture(ColumnMixture):
     ----------
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density

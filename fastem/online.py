@@ -79,7 +79,7 @@ class OnlineMixture:
         began = time.perf_counter()
         random_state = check_seed(self.random_state)
         rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-        model = Mixture(self._known_family(batch.X.dtype), self.n_jobs)
+        model = Mixture(self._known_family(batch.X.dtype), self.n_jobs, concentration=self._concentration)
         if not (batch.sample_weight.sum() if batch.sample_weight.size else len(batch.X)):
             return
         sample = subsample([batch], sample_size(self.n_components, batch.X.shape[1]), rng)

@@ -19,7 +19,7 @@ class ExponentialMixture(ColumnMixture):
     ----------
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     prior : float, default 0
         Rows at the mean of the data that every component gets beside its own: the fit maximises the posterior density
@@ -68,7 +68,7 @@ class GammaMixture(ColumnMixture):
     ----------
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`. A component whose shape would exceed 1e10 (1e6 for float32 data), being
         all but constant in a column, counts as collapsed.
     prior : float, default 0

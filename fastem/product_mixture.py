@@ -41,7 +41,7 @@ class ProductMixture(GroupedColumns, MissingEntries, FamilyMixture):
         :class:`fastem.Product`.
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate
+max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`. A component that collapses in any group has collapsed.
     missing : {"error", "nan"}, default "error"
         With "nan" NaN, and in categories also None, NaT and pandas' NA, are entries that were not observed, in all
@@ -110,6 +110,7 @@ max_time, on_collapse, accelerate
         on_collapse="restart",
         accelerate="squarem",
         missing="error",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

@@ -34,7 +34,7 @@ class LinearRegressionMixture(RegressionMixture):
     reg_covar : float, default 1e-6
         Added to the variances, in the squared unit of y.
     tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
-on_collapse, accelerate
+on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     init_params : {"race", "kmeans", "k-means++", "random", "random_from_data"}, default "race"
         "race": lines through a few random rows each, a few EM steps on a sample, the worse half dropped after every
@@ -102,6 +102,7 @@ on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 
@@ -137,7 +138,7 @@ class PoissonRegressionMixture(_GeneralizedMixture):
     exposure : int, str or None
         Number or name of the column of X that says how long, or over how much, the counts were taken.
     tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
-on_collapse, accelerate
+on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     init_params, weights_init, params_init
         As in :class:`fastem.LinearRegressionMixture`; there are no variances.
@@ -191,6 +192,7 @@ on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 
@@ -214,7 +216,7 @@ class LogisticRegressionMixture(_GeneralizedMixture):
     trials : int, str or None
         Number or name of the column of X that holds the number of trials, of which y are successes; None for 1.
     tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
-on_collapse, accelerate
+on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
     init_params, weights_init, params_init
         As in :class:`fastem.LinearRegressionMixture`; there are no variances.
@@ -268,6 +270,7 @@ on_collapse, accelerate
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

@@ -61,7 +61,7 @@ class Mixture(FamilyMixture):
         ``log_prior(params)``, which `m_step` then takes into account.
     n_components : int, default 1
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
-max_time, on_collapse, accelerate, weights_init
+max_time, on_collapse, accelerate, weight_concentration_prior, weights_init
         As in :class:`fastem.GaussianMixture`. Threads of a family in NumPy are NumPy's own.
     params_init : as `params_`, optional
 
@@ -122,6 +122,7 @@ max_time, on_collapse, accelerate, weights_init
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        weight_concentration_prior=None,
     ):
         self._store(locals())
 

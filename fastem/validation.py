@@ -4,7 +4,7 @@ import reprlib
 from collections.abc import Mapping
 from functools import cache
 from inspect import signature
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,18 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """`ValueError` where a parameter is none of the choices."""
     if isinstance(value, np.ndarray) or value not in choices:
         raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, choices))} is wanted: choose one")
+
+
+def check_concentration(value: Any) -> None:
+    """The Dirichlet prior of the weights: None, or a number of at least 1."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if value is None or (real and 1 <= float(value) < float("inf")):
+        return
+    raise ValueError(
+        f"weight_concentration_prior is {value!r}; None for maximum likelihood, or a finite number of at least 1, is "
+        "wanted, for below 1 the density is highest where weights are 0: try 2.0, which counts a row more in each "
+        "component"
+    )
 
 
 def check_verbose(verbose: Any, interval: Any) -> None:

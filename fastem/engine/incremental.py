@@ -23,7 +23,7 @@ import numpy as np
 
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
-from fastem.engine.model import check_finite
+from fastem.engine.model import check_finite, expected_rows
 from fastem.engine.monitor import ConvergenceMonitor
 from fastem.engine.records import Records
 
@@ -51,8 +51,8 @@ class Incremental(NamedTuple):
 
 def free_energy(model: Any, state: Incremental) -> float:
     """F of the chunks visited so far, and the logarithm of the parameters' prior density if any."""
-    prior = model.family.log_prior(state.params.components)
-    return state.total.log_likelihood + model.expected_log_prob(state.total, state.params) + prior
+    expected = model.expected_log_prob(state.total, state.params)
+    return state.total.log_likelihood + expected + model.log_prior(state.params)
 
 
 def first_pass(
@@ -72,7 +72,7 @@ def first_pass(
         records.append(tree.to_vector(model.recentre(new, params, origin)))
         state = state._replace(total=new if total is None else tree.add(total, new))
         rows += int(np.count_nonzero(chunk.sample_weight)) if chunk.sample_weight.size else len(chunk.X)
-        enough = eager and bool((_expected_rows(state.total, rows) >= ENOUGH * (chunk.X.shape[1] + 1)).all())
+        enough = eager and bool((expected_rows(state.total, rows) >= ENOUGH * (chunk.X.shape[1] + 1)).all())
         if enough:
             state = _maximised(model, state, hold=True)
         yield state
@@ -80,11 +80,6 @@ def first_pass(
         raise ValueError("there are no rows of positive weight: give at least one")
     if not enough:
         yield _maximised(model, state, hold=True)
-
-
-def _expected_rows(total: Any, rows: int) -> np.ndarray:
-    sum_w = total.components.sum_w
-    return rows * sum_w / max(sum_w.sum(), np.finfo(float).tiny)
 
 
 def next_pass(

@@ -13,8 +13,15 @@ from fastem.engine.model import Mixture, MixtureParams, MixtureStatistics
 class LabelledMixture(Mixture):
     """`known` are the rows of each component that is known of some; in the other chunks these have the weight 0."""
 
-    def __init__(self, family: Any, n_jobs: int | None, known: dict[int, Chunk], fixed: frozenset[str] = frozenset()):
-        super().__init__(family, n_jobs, fixed)
+    def __init__(
+        self,
+        family: Any,
+        n_jobs: int | None,
+        known: dict[int, Chunk],
+        fixed: frozenset[str] = frozenset(),
+        concentration: float = 1.0,
+    ):
+        super().__init__(family, n_jobs, fixed, concentration)
         self.known = known
 
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:

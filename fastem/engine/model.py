@@ -33,10 +33,21 @@ def check_finite(statistics: MixtureStatistics, what: str) -> None:
         )
 
 
+def expected_rows(statistics: MixtureStatistics, rows: int) -> np.ndarray:
+    """How many of that many rows each component holds (K,)."""
+    sum_w = statistics.components.sum_w
+    return rows * sum_w / max(sum_w.sum(), np.finfo(float).tiny)
+
+
 UNORDERED = np.zeros(0, np.int64)
 
 NEVER = -1e30
 """Logarithm of the weight 0: finite, for -inf minus -inf is not a number."""
+
+
+def _logs(weights: np.ndarray) -> np.ndarray:
+    live = weights > 0
+    return np.where(live, np.log(np.where(live, weights, 1.0)), NEVER)
 
 
 GAINED = 0.5
@@ -46,11 +57,18 @@ GAINED = 0.5
 class Mixture:
     """A finite mixture of one family, as pure functions from parameters to statistics and back.
 
-    `fixed` are the names of parameters, "weights" among them, that the M-step leaves as they are.
+    `fixed` are the names of parameters, "weights" among them, that the M-step leaves as they are. The prior of the
+    weights is a symmetric Dirichlet distribution of that `concentration`, at least 1; 1 is maximum likelihood.
     """
 
-    def __init__(self, family: Any, n_jobs: int | None = None, fixed: frozenset[str] = frozenset()):
-        self.family, self.n_jobs, self.fixed = family, n_jobs, fixed
+    def __init__(
+        self,
+        family: Any,
+        n_jobs: int | None = None,
+        fixed: frozenset[str] = frozenset(),
+        concentration: float = 1.0,
+    ):
+        self.family, self.n_jobs, self.fixed, self.concentration = family, n_jobs, fixed, concentration
         self.loops: Any = (
             product if hasattr(family, "groups") else accumulate if hasattr(family, "bricks") else numpy_e_step
         )
@@ -67,9 +85,7 @@ class Mixture:
         (known, of, prepared), self._prepared = self._prepared, (None, None, None)
         if known is params and of == dtype:
             return prepared
-        live = params.weights > 0
-        log_weights = np.where(live, np.log(np.where(live, params.weights, 1.0)), NEVER)
-        return log_weights[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
+        return _logs(params.weights)[None].astype(dtype), self.family.prepare(params.components, dtype, params.weights)
 
     def lanes(self, params: MixtureParams, dtype: np.dtype) -> np.dtype:
         """The dtype in which rows of that dtype are computed with."""
@@ -135,8 +151,7 @@ class Mixture:
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""
-        sum_w = np.maximum(statistics.components.sum_w, 0.0)  # what was subtracted may leave -1e-16
-        weights = sum_w / max(sum_w.sum(), np.finfo(float).tiny)
+        weights = self.weights_of(statistics.components.sum_w)
         (sums, components, after), self._stepped = self._stepped, (None, None, None)
         if not self.fixed:
             if sums is not statistics.components or components is not params.components:
@@ -149,9 +164,19 @@ class Mixture:
         components = components._replace(**kept) if kept else components  # a user's may be no NamedTuple
         return MixtureParams(params.weights if "weights" in self.fixed else weights, components)
 
+    def weights_of(self, sum_w: np.ndarray) -> np.ndarray:
+        """The weights (..., K) of components that hold so much of the rows: the mode of their posterior density."""
+        counts = np.maximum(sum_w, 0.0) + (self.concentration - 1.0)  # what was subtracted may leave -1e-16
+        return counts / np.maximum(counts.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
+
+    def log_prior(self, params: MixtureParams) -> float:
+        """Logarithm of the prior density of `params`, but for constants, of which that of weights that are held is."""
+        strength = 0.0 if "weights" in self.fixed else self.concentration - 1.0
+        return strength * float(_logs(params.weights).sum()) + self.family.log_prior(params.components)
+
     def objective(self, params: MixtureParams, statistics: MixtureStatistics) -> float:
         """What EM never lowers: the log-likelihood of `params`, and the logarithm of their prior density if any."""
-        return statistics.log_likelihood + self.family.log_prior(params.components)
+        return statistics.log_likelihood + self.log_prior(params)
 
     def eased(self, before: MixtureParams, after: MixtureParams, statistics: MixtureStatistics) -> float:
         """What the penalty fell by from `before` to `after`; an M-step lowers the expected objective by no more.

@@ -94,7 +94,7 @@ class ProgressiveMonitor:
             total, self.weight = sums.log_likelihood, sums.weight
         else:
             total, self.weight = state.log_likelihood - last.log_likelihood, state.weight - last.weight
-            total += model.family.log_prior(params.components) * self.weight / state.rows_weight
+            total += model.log_prior(params) * self.weight / state.rows_weight
         self._state = state
         score = total / self.weight
         gain = score - self._best_score

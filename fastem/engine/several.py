@@ -77,13 +77,12 @@ def step_of_several(model: Any, sample: Chunk, repair: Callable[[Any], Any]) -> 
         statistics = family.unpad(sums, together, prepared)
         stepped = family.m_step(statistics, together)
         if family.blurred(together, stepped, prepared):
-            careful = step_of_several(Mixture(family.careful(), model.n_jobs), sample, repair)
+            slower = Mixture(family.careful(), model.n_jobs, concentration=model.concentration)
+            careful = step_of_several(slower, sample, repair)
             assert careful is not None
             return careful(mixtures)
-        sum_w = np.maximum(statistics.sum_w, 0.0).reshape(r, k)
-        sum_w /= np.maximum(sum_w.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-        after = repair(MixtureParams(sum_w.ravel(), stepped))
-        objectives = log_likelihood + base + [family.log_prior(one.components) for one in mixtures]
+        after = repair(MixtureParams(model.weights_of(statistics.sum_w.reshape(r, k)).ravel(), stepped))
+        objectives = log_likelihood + base + [model.log_prior(one) for one in mixtures]
         return objectives.tolist(), parted(after, r)
 
     return step

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastem.engine import tree
 from fastem.engine.chunks import Chunk
-from fastem.engine.model import check_finite
+from fastem.engine.model import check_finite, expected_rows
 from fastem.engine.progressive import ProgressiveMonitor
 
 
@@ -153,7 +153,7 @@ def _maximised(model: Any, state: Online, schedule: Schedule, repair: Callable |
     mask = model.collapsed(params, statistics)
     first = state.t <= schedule.burn_in
     if first:
-        mask = mask | (params.weights * state.rows < least)
+        mask = mask | (expected_rows(statistics, state.rows) < least)
     if mask.any() and (first or repair is None):
         # Want of rows is no collapse yet: as many are added as the component should have had, distributed as it is.
         statistics = tree.add(statistics, model.expected_statistics(before, mask))
