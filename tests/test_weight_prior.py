@@ -42,10 +42,11 @@ class Exponentials:
 
 
 def log_prior(weights: np.ndarray) -> float:
-    """Of SciPy's density, but for its constant."""
+    """Of SciPy's density, beside that of equal weights."""
     alpha = np.full(len(weights), ALPHA)
-    at_mode = stats.dirichlet(alpha).logpdf(np.full(len(weights), 1 / len(weights)))
-    return stats.dirichlet(alpha).logpdf(weights) - at_mode - (ALPHA - 1) * len(weights) * np.log(len(weights))
+    return stats.dirichlet(alpha).logpdf(weights) - stats.dirichlet(alpha).logpdf(
+        np.full(len(weights), 1 / len(weights))
+    )
 
 
 def gaussian(**options: Any) -> tuple[np.ndarray, Any]:

@@ -170,9 +170,13 @@ class Mixture:
         return counts / np.maximum(counts.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
 
     def log_prior(self, params: MixtureParams) -> float:
-        """Logarithm of the prior density of `params`, but for constants, of which that of weights that are held is."""
+        """Logarithm of the prior density of `params`, but for constants, of which that of weights that are held is.
+
+        Equal weights have 0, so that models of different K compare, and a strong prior does not drown the rest.
+        """
         strength = 0.0 if "weights" in self.fixed else self.concentration - 1.0
-        return strength * float(_logs(params.weights).sum()) + self.family.log_prior(params.components)
+        beside_equal = _logs(params.weights) + np.log(len(params.weights))
+        return strength * float(beside_equal.sum()) + self.family.log_prior(params.components)
 
     def objective(self, params: MixtureParams, statistics: MixtureStatistics) -> float:
         """What EM never lowers: the log-likelihood of `params`, and the logarithm of their prior density if any."""
