@@ -25,6 +25,9 @@ FORMAT, VERSION = "fastem checkpoint", 2
 FREE = frozenset("tol max_iter max_time random_state warm_start verbose verbose_interval n_jobs callback".split())
 """Parameters that may change between a fit that is broken off and its resumption, or are looked at otherwise."""
 
+UNTOLD = "n_rows", "random_state"
+"""What may not be known, or not be said."""
+
 WEIGHT = 1e-9
 """Relative difference of two sums of the same weights, however the rows are cut."""
 
@@ -100,9 +103,9 @@ class Checkpoint:
         return Saved(plain, arrays)
 
     def _check_settings(self, name: str, settings: dict[str, Any]) -> None:
-        for what in {**settings, **self.settings}:
-            was, now = settings.get(what), self.settings.get(what)
-            if was != now and None not in (was, now):
+        for what, now in self.settings.items():
+            was = settings.get(what)
+            if was != now and not (what in UNTOLD and None in (was, now)):
                 raise ValueError(
                     f"{name} was written by a fit with {what}={was!r}, and this one has {what}={now!r}; resume with "
                     "the same data and parameters, or give another checkpoint file"

@@ -226,6 +226,8 @@ OTHER = {
     "seed": (lambda X: X, {"random_state": 1}, {}, "random_state=0, and this one has random_state=1"),
     "starts": (lambda X: X, {"n_init": 5}, {}, "n_init=1, and this one has n_init=5"),
     "algorithm": (lambda X: X, {}, {"algorithm": "stepwise"}, "algorithm='batch', and"),
+    "prior": (lambda X: X, {"prior": "default"}, {}, "prior=None, and this one has prior='default'"),
+    "known rows": (lambda X: X, {}, {"labels": np.full(400, -1)}, "labels="),
 }
 
 
