@@ -174,9 +174,11 @@ class Mixture:
 
         Equal weights have 0, so that models of different K compare, and a strong prior does not drown the rest.
         """
-        strength = 0.0 if "weights" in self.fixed else self.concentration - 1.0
+        of_components = self.family.log_prior(params.components)
+        if self.concentration == 1.0 or "weights" in self.fixed:
+            return of_components
         beside_equal = _logs(params.weights) + np.log(len(params.weights))
-        return strength * float(beside_equal.sum()) + self.family.log_prior(params.components)
+        return (self.concentration - 1.0) * float(beside_equal.sum()) + of_components
 
     def objective(self, params: MixtureParams, statistics: MixtureStatistics) -> float:
         """What EM never lowers: the log-likelihood of `params`, and the logarithm of their prior density if any."""
