@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def em(e_step, m_step, params, data, *, tol=1e-8, max_iter=10_000, accelerate=No
     try:
         runs = [_run(model, start, chunks, rules, accelerate) for start in starts]
     except (IndexError, TypeError) as error:
-        if params is starts and not any(map(np.ndim, starts)):
+        if params is starts and all(isinstance(s, Number | np.generic) for s in starts):
             error.add_note(f"params is a list, and so {len(starts)} starts of one number; a start is a tuple or array")
         raise
     best = max(runs, key=lambda run: run.log_likelihood if np.isfinite(run.log_likelihood) else -np.inf)

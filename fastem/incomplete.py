@@ -59,8 +59,9 @@ def fit_scaled(mixture: GaussianMixture, data: Data, names: Any) -> tuple[Gaussi
     units = Units.of(moments, data.dtype, mixture.covariance_type == "spherical")
     k = mixture.n_components
     if isinstance(k, str):
-        k = components_for(min(moments.total, data.n_rows or moments.total), data.n_features)
-    settled(mixture, k)
+        k = min(components_for(moments.total, data.n_features), moments.live)
+    prior = settled(mixture, k).prior
+    mixture.prior = units.of_prior(prior, mixture.covariance_type, -1)
     if data.rows is None:
         (whole,) = data.chunks
         mixture.fit(units.scaled(whole.X), sample_weight=_weight(whole))
@@ -68,6 +69,7 @@ def fit_scaled(mixture: GaussianMixture, data: Data, names: Any) -> tuple[Gaussi
         mixture.fit(units.chunks(data.rows))
     if names is not None:
         mixture.feature_names_in_ = names
+    mixture.prior = prior
     return _unscaled(mixture, units, moments, data.dtype), moments.missing
 
 
@@ -88,7 +90,8 @@ def refitted(
         weights_init=weights / weights.sum(),  # of a float32 model they sum to 1 but for its rounding
         means_init=(means - units.centre) / units.scale,
         precisions_init=np.linalg.inv(covariances) if kind in ("full", "tied") else 1.0 / covariances,
-        prior=fitted.prior,
+        prior=units.of_prior(fitted.prior, kind, -1),
+        weight_concentration_prior=fitted.weight_concentration_prior,
         random_state=int(rng.integers(2**31)),
     )
     return _unscaled(mixture.fit(units.scaled(rows.X), sample_weight=counts), units, moments, rows.X.dtype)
@@ -103,6 +106,9 @@ def _unscaled(mixture: GaussianMixture, units: Units, moments: Moments, dtype: n
     weights, (means, covariances) = mixture._get_params_()
     covariances = units.of_covariances(covariances, mixture.covariance_type, 1)
     mixture._set_params_(MixtureParams(weights, GaussianParams(means * units.scale + units.centre, covariances)), dtype)
+    if hasattr(mixture, "prior_mean_"):
+        mixture.prior_mean_ = mixture.prior_mean_ * units.scale + units.centre
+        mixture.prior_scale_ = units.of_covariances(mixture.prior_scale_, mixture.covariance_type, 1)
     # A density is smaller by the unit in each entry that was observed.
     nats = float(moments.weight @ np.log(units.scale.astype(float)))
     mixture.history_["log_likelihood"] -= nats

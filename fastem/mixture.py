@@ -71,10 +71,10 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     prior : None, "default", "data" or dict, default None
         "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
         `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no variance
-        becomes 0. "data" is a stronger one, for many columns and few rows: as if each component had d + 2 rows more
-        that spread as the data do. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,),
-        "dof" (d + 2) and "scale" (d, d), or a number for diag and spherical covariances. The log-likelihood that is
-        monitored then includes the prior's logarithm, but for a constant.
+        becomes 0. "data" is a stronger one, for many columns and few rows: with the scatter of d + 2 rows that spread
+        as the data do. A dict has other values of "shrinkage" (0.01), the rows that stand at "mean" (d,), "dof" (d + 2)
+        and "scale" (d, d), or a number for diag and spherical covariances, and (d,) for diag. The log-likelihood that
+        is monitored then includes the prior's logarithm, but for a constant.
     missing : {"error", "nan"}, default "error"
         With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Ghahramani and Jordan
         1994), in `fit`, `predict`, `score` and the like. Of a row without any the density is 1.
@@ -88,7 +88,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     weights_ : (K,) ; means_ : (K, d)
     covariances_, precisions_, precisions_cholesky_ : (K, d, d), (d, d), (K, d) or (K,)
         By `covariance_type`; all in X's float dtype.
-    prior_mean_, prior_scale_ : (d,), (d, d) or number
+    prior_mean_, prior_scale_ : (d,), (d, d), (d,) or number
         Those of the prior, where there is one.
     converged_ : bool
     n_iter_ : int
@@ -231,7 +231,8 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         (k, d), given = np.shape(self.means_), np.shape(self.covariances_)
         shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
         if k == d > 1 and given == (d, d):  # of one and the same shape, but only a triangle has zeros
-            return ["tied" if (np.asarray(self.precisions_cholesky_) == 0).any() else "diag"]
+            factor = getattr(self, "precisions_cholesky_", None)
+            return ["tied", "diag"] if factor is None else ["tied" if (np.asarray(factor) == 0).any() else "diag"]
         return [name for name in shape if shape[name] == given]
 
     def _goes_on(self) -> bool:

@@ -37,15 +37,22 @@ def prior_for(prior: Any, start: Start, covariance_type: str) -> GaussianPrior:
     found = named(start.scale, total, start.k, covariance_type, eps)
     if isinstance(prior, str):
         return found
+    d, shapes = len(found.mean), {name: np.shape(getattr(found, name)) for name in ("mean", "scale")}
+    if covariance_type == "diag" and np.ndim(prior.get("scale", 0.0)) == 1:
+        shapes["scale"] = (d,)
     arrays = {
-        name: check_init(f"prior[{name!r}]", prior[name], np.shape(getattr(found, name)), "what the default has")
-        for name in ("mean", "scale")
+        name: check_init(f"prior[{name!r}]", prior[name], shape, "what the default has")
+        for name, shape in shapes.items()
         if prior.get(name) is not None
     }
     numbers = {name: float(prior[name]) for name in ("shrinkage", "dof") if name in prior}
-    if "scale" in arrays and not (np.linalg.eigvalsh(np.atleast_2d(arrays["scale"])) > 0).all():
+    if "scale" in arrays and not (_least(arrays["scale"]) > 0):
         raise ValueError("prior['scale'] is not positive definite; variances above 0 are wanted: leave it out")
     return GaussianPrior(**{**found._asdict(), **arrays, **numbers})
+
+
+def _least(scale: np.ndarray) -> float:
+    return float((np.linalg.eigvalsh(scale) if scale.ndim == 2 else scale).min())
 
 
 def known_prior(prior: Any, mean: np.ndarray, scale: Any) -> GaussianPrior:

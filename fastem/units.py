@@ -1,6 +1,6 @@
 """Units of columns with missing entries, in which every column varies by about 1."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ TINY = np.finfo(float).tiny
 class Moments(NamedTuple):
     """Of the observed entries of each column (d,): weight, mean, sum of squares about it; and where some are missing.
 
-    `total` is the weight of all rows.
+    `total` is the weight of all rows, `live` the number of those that have some.
     """
 
     weight: np.ndarray
@@ -22,6 +22,7 @@ class Moments(NamedTuple):
     square: np.ndarray
     missing: np.ndarray
     total: float
+    live: int
 
     @classmethod
     def of(cls, pieces: Iterable[Chunk]) -> "Moments":
@@ -45,7 +46,8 @@ class Moments(NamedTuple):
         square = (w * np.where(seen, offsets - mean, 0.0) ** 2).sum(axis=0)
         total = float(sample_weight.sum()) if sample_weight.size else float(len(X))
         live = sample_weight > 0 if sample_weight.size else slice(None)
-        return cls(weight, some + mean, square, ~seen[live].all(axis=0), total)
+        rows = int(np.count_nonzero(sample_weight)) if sample_weight.size else len(X)
+        return cls(weight, some + mean, square, ~seen[live].all(axis=0), total, rows)
 
     def _with(self, other: "Moments") -> "Moments":
         """Of both lots of rows (Chan, Golub and LeVeque 1979)."""
@@ -54,7 +56,8 @@ class Moments(NamedTuple):
         apart = other.mean - self.mean
         mean = self.mean + apart * share
         square = self.square + other.square + apart**2 * self.weight * share
-        return Moments(weight, mean, square, self.missing | other.missing, self.total + other.total)
+        total, live = self.total + other.total, self.live + other.live
+        return Moments(weight, mean, square, self.missing | other.missing, total, live)
 
     def check(self, dtype: np.dtype, names: Any) -> None:
         """`ValueError` where a column has no observed entry, or one too large to be squared."""
@@ -106,6 +109,24 @@ class Units(NamedTuple):
                 yield (self.scaled(X), weight.copy()) if weight.size else self.scaled(X)
 
         return scaled
+
+    def of_prior(self, prior: Any, covariance_type: str, power: int) -> Any:
+        """A mixture's prior in the units of X (`power` 1), or from those in these units (-1).
+
+        Arrays of other shapes than a prior has are left to those who refuse them.
+        """
+        if not isinstance(prior, Mapping):
+            return prior
+        d, found = len(self.scale), dict(prior)
+        for name, shapes in (("mean", [(d,)]), ("scale", [(), (d,), (d, d)])):
+            value = np.asarray(prior.get(name))
+            if value.dtype.kind not in "biuf" or value.shape not in shapes:
+                continue
+            if name == "scale":
+                found[name] = self.of_covariances(value, covariance_type, power)
+            else:
+                found[name] = value * self.scale + self.centre if power == 1 else (value - self.centre) / self.scale
+        return found
 
     def of_covariances(self, covariances: np.ndarray, covariance_type: str, power: int) -> np.ndarray:
         """Covariances in the units of X (`power` 1), or from those in these units (-1)."""

@@ -49,11 +49,6 @@ def test_choices_of_chunks_are_options():
     assert text == "Drop them with --complete; --algorithm 'stepwise'"
     text = in_options("Give those of the fit, e.g. with fastem.Chunks(source, columns=[...])", "x.npy")
     assert text == "Give those of the fit, e.g. with --columns"
-
-
-def test_what_chunks_would_do_is_an_option():
-    text = "Give the same columns in the same order, e.g. with fastem.Chunks(source, columns=[...])"
-    assert in_options(text, "x.npy") == "Give the same columns in the same order, e.g. with --columns"
     assert in_options("fill them in first, e.g. with fastem.GaussianImputer", "x.npy") == "fill them in first"
 
 

@@ -168,6 +168,27 @@ def test_as_many_components_as_suit_the_rows(n: int, columns: int, k: int) -> No
     assert not np.isnan(imputer.transform(X)).any()
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_a_prior_is_in_the_units_of_the_rows(covariance_type: str) -> None:
+    """Given or of the data, it is what the mixture itself would have; rows that come later are held by the same."""
+    _, X = correlated()
+    X = X * 64.0 + 4096.0  # a power of 2: the units are those of the rows, but for where they begin
+    matrix = covariance_type in ("full", "tied")
+    prior = {"mean": np.full(4, 4200.0), "shrinkage": 50.0, "scale": 4096.0 * np.eye(4) if matrix else 4096.0}
+    for given in (prior, "data"):
+        options = {"covariance_type": covariance_type, "random_state": 0, "tol": 1e-9, "prior": given}
+        imputer = GaussianImputer(2, reg_covar=0, **options).fit(X)
+        mixture = fastem.GaussianMixture(2, reg_covar=0, missing="nan", init_params="kmeans", **options).fit(X)
+        assert imputer.mixture_.prior is given
+        np.testing.assert_allclose(imputer.mixture_.prior_mean_, mixture.prior_mean_, rtol=1e-9)
+        ours, theirs = np.broadcast_arrays(imputer.mixture_.prior_scale_, mixture.prior_scale_)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+        order = np.argsort(imputer.mixture_.means_[:, 0]), np.argsort(mixture.means_[:, 0])
+        np.testing.assert_allclose(imputer.mixture_.means_[order[0]], mixture.means_[order[1]], rtol=1e-4)
+        before = imputer.mixture_.score(X)
+        assert imputer.mixture_.partial_fit(X).score(X) > before - 0.05
+
+
 @pytest.mark.parametrize(("table", "columns"), [("iris", range(4)), ("wine", range(1, 14))])
 def test_a_mixture_fills_groups_better_than_one_gaussian_and_a_prior_better_than_none(
     table: str, columns: range

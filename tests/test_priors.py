@@ -88,11 +88,12 @@ def test_a_step_is_that_of_the_paper(covariance_type: str) -> None:
 
 @EACH
 def test_rows_like_the_data(covariance_type: str) -> None:
-    """The scatter of d + 2 rows with the data's covariance, or their mean variance."""
+    """The scatter of d + 2 rows with the data's covariance, variances, or mean variance."""
     X, _, start = cases.problem(cases.SEPARATED, covariance_type)
     named = cases.quietly(cases.starting_from(start, covariance_type, max_iter=5, prior="data").fit, X)
     covariance = np.cov(X.T)
-    scale = (D + 2) * (covariance if covariance_type in TYPES[:2] else np.trace(covariance) / D)
+    scale = {"diag": np.diagonal(covariance), "spherical": np.trace(covariance) / D}.get(covariance_type, covariance)
+    scale = (D + 2) * scale
     np.testing.assert_allclose(named.prior_scale_, scale, rtol=1e-10)
     spelt = cases.quietly(cases.starting_from(start, covariance_type, max_iter=5, prior={"scale": scale}).fit, X)
     np.testing.assert_allclose(named.covariances_, spelt.covariances_, rtol=1e-9)

@@ -12,7 +12,8 @@ differences dx and df of x and f; go to g(x) - (dx + df) c, with c the least squ
 begun anew after m steps.
 
 A point to go to is only proposed: `fit_em` takes it if it has a density and the log-likelihood, which its E-step
-gives anyway, has not fallen; else it goes on from g(x), and has lost that one E-step.
+gives anyway, has not fallen (under a ridge: no more than the penalty has); else it goes on from g(x), and has lost that
+one E-step.
 """
 
 from typing import Any, Protocol

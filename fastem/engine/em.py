@@ -65,7 +65,7 @@ def fit_em(
         # Sums may overflow though the log-likelihood does not.
         log_likelihood = model.objective(params, statistics) if tree.is_finite(statistics) else np.nan
         if plain is not None and acceleration is not None:
-            # Under a ridge EM may come from above: leaps may fall as far as the penalty does, and must gain its rise.
+            # Under a ridge EM may come from above: leaps may fall as far as the penalty, or must gain part of its rise.
             accepted = monitor.rises(log_likelihood, statistics.weight, partial(may_fall, params))
             acceleration.judged(accepted)
             if not accepted:

@@ -7,8 +7,8 @@ and H_c the entropy of its responsibilities, which is the chunk's log-likelihood
 falls, is at most the log-likelihood, and equal to it at a fixed point.
 
 A ridge on the covariances (`reg_covar` > 0) makes of the M-step the maximum of F - reg_covar / 2 sum_k N_k tr S_k^-1,
-N_k being the rows of component k. F then falls in a pass by no more than the sum of what its M-steps lowered that
-penalty by (`eased`); the fixed point is that of batch EM.
+N_k being the rows of component k and those of its prior. F then falls in a pass by no more than the sum of what its
+M-steps lowered that penalty by (`eased`); the fixed point is that of batch EM.
 
 Where batch EM's error shrinks by 1 - e an iteration, and e is small, that of many chunks shrinks by about (1 - e)^2 a
 pass and never by more: a parameter is the mean of a pass's updates, theta(t) = int_{t-1}^t (1 - e) theta, which is

@@ -129,7 +129,7 @@ class ConvergenceMonitor:
     def rises(self, log_likelihood: float, weight: float, may_fall: Callable[[], float]) -> bool:
         """Whether a leap ended no further below the last iteration's log-likelihood than it may.
 
-        ``may_fall()`` may be negative: it is then what must have been gained. Rounding does not excuse a leap.
+        ``may_fall()`` may be negative: it is then what must have been gained. An M-step's rounding is no excuse.
         """
         return self._fall(log_likelihood, weight, self.still) <= may_fall() / weight
 

@@ -44,8 +44,10 @@ class Fold:
         """Add the statistics of a chunk; returns its log-likelihood."""
         log_likelihood = 0.0
         for X, weight in blocks(chunk, len(self.params.weights)):
-            if weight.size and (live := weight > 0).any():
-                X, weight = (X, weight) if live.all() else (X[live], weight[live])  # those of weight 0 may have none
+            if weight.size and not (live := weight > 0).all():
+                if self._sums is not None and not live.any():
+                    continue
+                X, weight = (X[live], weight[live]) if live.any() else (X, weight)  # others may have no density
             log_prob, resp = responsibilities(self.family, self.params, X)
             if weight.size:
                 log_likelihood += float(weight @ log_prob) if weight.any() else 0.0

@@ -21,7 +21,10 @@ from fastem.families.gaussian_moments import GaussianStatistics
 
 
 class GaussianPrior(NamedTuple):
-    """shrinkage kappa; mean mu_P (d,); dof nu; scale L (d, d) of full and tied covariances, l of the others."""
+    """shrinkage kappa; mean mu_P (d,); dof nu; scale L (d, d) of full and tied covariances, l of the others.
+
+    Of diagonal ones l may be (d,), one a column.
+    """
 
     shrinkage: float
     mean: np.ndarray
@@ -44,9 +47,10 @@ def default_prior(scale: Scale, weight: float, k: int, covariance_type: str, eps
 
 
 def rows_like_the_data(scale: Scale, weight: float, k: int, covariance_type: str, eps: float) -> GaussianPrior:
-    """The same, but with the scatter of d + 2 rows that spread as the data do."""
-    prior = default_prior(scale, weight, 1, covariance_type, eps)
-    return prior._replace(scale=prior.dof * prior.scale)
+    """The same, but with the scatter of d + 2 rows that spread as the data do, of diagonal ones in each column."""
+    each = covariance_type == "diag"
+    prior = default_prior(scale, weight, 1, "full" if each else covariance_type, eps)
+    return prior._replace(scale=prior.dof * (np.diagonal(prior.scale) if each else prior.scale))
 
 
 def heavier(prior: GaussianPrior, statistics: GaussianStatistics, params: Any, covariance_type: str) -> Any:
@@ -83,5 +87,6 @@ def log_density(prior: GaussianPrior, means: np.ndarray, factors: np.ndarray, co
     if covariance_type in ("full", "tied"):
         spread = (factors * (prior.scale @ factors)).sum()
     else:
-        spread = prior.scale * np.square(factors).sum() / (d if covariance_type == "spherical" else 1)
+        spread = (prior.scale * np.square(factors).sum(axis=(0, 1))).sum()
+        spread /= d if covariance_type == "spherical" else 1
     return 0.5 * float(e * log_det.sum() - spread - prior.shrinkage * offsets)
