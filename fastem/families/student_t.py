@@ -80,7 +80,7 @@ class StudentT(Plain):
     ):
         self.gaussian = self.gaussian_type(covariance_type, reg_covar, eps)
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
-        self.between = {"tails": (0.0, np.inf)}
+        self.between = {"tails": (1.0 / MOST_DF if df is None else 0.0, np.inf)}  # an M-step goes back to the bound
         if covariance_type == "diag":
             self.between["scales"] = (self.gaussian.reg_covar, np.inf)
 
