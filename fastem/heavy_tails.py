@@ -182,10 +182,10 @@ max_time, on_collapse, accelerate
         check_prior(self.prior)
 
     def _check_start(self, start: Start) -> None:
-        learn_prior(self, _without_outliers(start) or start)
         names = getattr(self, "feature_names_in_", None)
         check_observed(start.sample.X, names)
         check_scale(start.T.astype(start.sample.X.dtype, copy=False))
+        learn_prior(self, _without_outliers(start) or start)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 

@@ -92,5 +92,5 @@ def learn_line_prior(estimator: Any, start: Start) -> None:
 def recall_line_prior(estimator: Any, family: Any) -> None:
     """Give `family`, which knows the scale of the data, that of a fit: `prior` rows, and `prior_scale_`."""
     if estimator.prior and hasattr(estimator, "prior_scale_"):
-        pull = estimator.prior * family.scale.deviation[:-1] ** 2
+        pull = estimator.prior * np.diagonal(family.scale.covariance)[:-1]
         family.prior = LinePrior(pull, 3.0, float(estimator.prior_scale_))

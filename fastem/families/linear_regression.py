@@ -105,7 +105,7 @@ class LinearRegression(RegressionFamily):
     def m_step(self, statistics: RegressionStatistics, params: LinearRegressionParams) -> LinearRegressionParams:
         """Least squares, then the variances about the new lines."""
         self.watch(statistics)
-        statistics, rows = self.heavier(statistics, params), statistics.sum_w + self.extra(params)
+        statistics, rows = self.heavier(statistics, params), statistics.sum_w + self.prior_weight(params)
         step, sum_w = self.newton(statistics), np.maximum(rows, np.finfo(float).tiny)
         squares = np.maximum(statistics.sum_xx[:, -1, -1] - step.gain, 0.0)
         variances = squares.sum() / sum_w.sum() if self.share_variance else squares / sum_w
@@ -115,14 +115,14 @@ class LinearRegression(RegressionFamily):
             np.zeros(len(sum_w)) + variances + self.reg_covar,
         )
 
-    def extra(self, params: LinearRegressionParams) -> float:
+    def prior_weight(self, params: LinearRegressionParams) -> float:
         """The weight of the prior in a variance, beside that of the rows; of one for all, a component's share of it."""
         if self.prior is None:
             return 0.0
         k, p = params.coef.shape
         return p + (self.prior.dof + 2.0) / (k if self.share_variance else 1)
 
-    def squares(self, params: LinearRegressionParams) -> np.ndarray:
+    def prior_squares(self, params: LinearRegressionParams) -> np.ndarray:
         """What the prior adds to the squares of each component (K,)."""
         if self.prior is None:
             return np.zeros(len(params.levels))
@@ -135,7 +135,7 @@ class LinearRegression(RegressionFamily):
             return statistics
         pull, sum_xx = self.prior.pull, statistics.sum_xx.copy()
         np.einsum("kjj->kj", sum_xx)[:, :-1] += pull
-        sum_xx[:, -1, -1] += self.squares(params)
+        sum_xx[:, -1, -1] += self.prior_squares(params)
         sum_xx[:, :-1, -1] -= pull * params.coef
         sum_xx[:, -1, :-1] -= pull * params.coef
         return statistics._replace(sum_xx=sum_xx)
@@ -144,14 +144,14 @@ class LinearRegression(RegressionFamily):
         """Logarithm of the prior density, but for a constant."""
         if self.prior is None:
             return 0.0
-        terms = self.extra(params) * np.log(params.variances) + self.squares(params) / params.variances
+        terms = self.prior_weight(params) * np.log(params.variances) + self.prior_squares(params) / params.variances
         return -0.5 * float(terms.sum())
 
     def penalty(self, params: LinearRegressionParams, sum_w: np.ndarray) -> float:
         """reg_covar / 2 sum_k sum_w_k / s_k^2, over the weight that the prior adds too."""
         if not self.reg_covar:
             return 0.0
-        return 0.5 * self.reg_covar * float((sum_w + self.extra(params)) @ (1.0 / params.variances))
+        return 0.5 * self.reg_covar * float((sum_w + self.prior_weight(params)) @ (1.0 / params.variances))
 
     def rounding(self, params: LinearRegressionParams, weights: np.ndarray) -> float:
         """Nats a row that rounding of the residuals may hide or feign."""
