@@ -57,6 +57,9 @@ class FamilyMixture(MixtureEstimator):
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
+        self._check_prior()
+
+    def _check_prior(self) -> None:
         check_numbers(self, Real, {"prior": 0})
 
     def _check_start(self, start: Start) -> None:

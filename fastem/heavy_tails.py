@@ -16,6 +16,7 @@ from fastem.families.student_t_missing import StudentTMissing
 from fastem.family_mixture import FamilyMixture
 from fastem.inits import check_init
 from fastem.missing import MissingEntries
+from fastem.priors import check_prior, learn_prior, recall_prior
 from fastem.ranges import check_scale
 from fastem.starts import Start
 from fastem.validation import check_choice, check_numbers, check_reg_covar
@@ -32,6 +33,19 @@ def _inside(X: np.ndarray) -> np.ndarray:
     low, high = np.nanquantile(X, (0.25, 0.75), axis=0)
     reach = np.where(high > low, FENCE * (high - low), np.inf)
     return ~np.asarray(((X < low - reach) | (X > high + reach)).any(axis=1))
+
+
+def _without_outliers(start: Start) -> Start | None:
+    """A start from the rows that are outliers in no column; None where that are all, or too few."""
+    inside = _inside(start.sample.X.astype(np.float64, copy=False))
+    if inside.all() or inside.sum() < max(start.k, len(inside) // 2):
+        return None
+    weight = start.sample.sample_weight
+    rows = chunk(start.sample.X[inside], weight[inside] if weight.size else None)
+    unseen = np.isnan(rows.X).all(axis=0).any()
+    if unseen or (weight.size and not rows.sample_weight.any()):
+        return None
+    return Start.of(start.model, start.k, rows, start.stop)
 
 
 class StudentTMixture(MissingEntries, FamilyMixture):
@@ -60,6 +74,11 @@ max_time, on_collapse, accelerate, weight_concentration_prior
     params_init : dict, optional
         Starting values ``{"means": (K, d), "scales": (K, d, d) or (K, d), "df": (K,)}``; "df" may be left out where
         `df` is given.
+    prior : None, "default", "data" or dict, default None
+        That of :class:`fastem.GaussianMixture`, of `means_` and `scales_`, where mean and spread of the data are those
+        of the rows that are outliers in no column; degrees of freedom have none. No scale becomes 0, also where a
+        component has few rows, or equal ones. The log-likelihood that is monitored then includes the prior's logarithm,
+        but for a constant.
     missing : {"error", "nan"}, default "error"
         With "nan" NaN is an entry that was not observed: the likelihood is that of the others (Liu and Rubin 1995), in
         `fit`, `predict`, `score` and the like. Of a row without any the density is 1.
@@ -74,6 +93,8 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         Degrees of freedom.
     covariances_ : as `scales_`
         ``scales_ * df_ / (df_ - 2)``, infinite where `df_` is at most 2.
+    prior_mean_, prior_scale_ : (d,), (d, d) or number
+        Those of the prior, where there is one.
     converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
         As in :class:`fastem.GaussianMixture`.
 
@@ -83,7 +104,8 @@ max_time, on_collapse, accelerate, weight_concentration_prior
     Little and Taylor (1989), Robust statistical modeling using the t distribution, JASA 84. Liu and Rubin (1995), ML
     estimation of the t distribution using EM and its extensions, ECM and ECME, Statistica Sinica 5. Wang, Zhang, Luo
     and Wei (2004), Estimation of mixtures of t distributions in the presence of missing data, Pattern Recognition
-    Letters 25.
+    Letters 25. Fraley and Raftery (2007), Bayesian regularization for normal mixture estimation and model-based
+    clustering, Journal of Classification 24.
 
     Examples
     --------
@@ -124,6 +146,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        prior=None,
         missing="error",
         weight_concentration_prior=None,
     ):
@@ -156,17 +179,23 @@ max_time, on_collapse, accelerate, weight_concentration_prior
                 "to estimate one a component (share_df=True: one for all): try df=4.0"
             )
 
+    def _check_prior(self) -> None:
+        check_prior(self.prior)
+
     def _check_start(self, start: Start) -> None:
         names = getattr(self, "feature_names_in_", None)
         check_observed(start.sample.X, names)
         check_scale(start.T.astype(start.sample.X.dtype, copy=False))
+        learn_prior(self, _without_outliers(start) or start)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _family(self, dtype: Any = np.float64) -> StudentT:
         df = None if self.df is None else float(self.df)
         kind = StudentTMissing if self.missing == "nan" else StudentT
-        return kind(self.covariance_type, self.reg_covar, np.finfo(dtype).eps, df, bool(self.share_df))
+        family = kind(self.covariance_type, self.reg_covar, np.finfo(dtype).eps, df, bool(self.share_df))
+        recall_prior(self, family)
+        return family
 
     def _given(self, start: Start) -> StudentTParams:
         given = self.params_init
@@ -204,15 +233,9 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         Outliers draw the centres of k-means, whose distances are squared.
         """
         params = super()._start(start, random_state, known)
-        inside = _inside(start.sample.X.astype(np.float64, copy=False))
-        if known or self.init_params != "race" or inside.all() or inside.sum() < max(start.k, len(inside) // 2):
+        core = None if known or self.init_params != "race" else _without_outliers(start)
+        if core is None:
             return params
-        weight = start.sample.sample_weight
-        rows = chunk(start.sample.X[inside], weight[inside] if weight.size else None)
-        unseen = np.isnan(rows.X).all(axis=0).any()
-        if unseen or (weight.size and not rows.sample_weight.any()):
-            return params
-        core = Start.of(start.model, start.k, rows, start.stop)
         runners = [params, super()._start(core, random_state)]
         return race(start.model, runners, start.sample, start.floored, start.stop, ROUNDS)
 

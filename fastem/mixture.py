@@ -14,7 +14,7 @@ from fastem.families.gaussian import COVARIANCE_TYPES, Gaussian, GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
 from fastem.inits import check_init, check_precisions_init, check_weights_init
 from fastem.missing import MissingEntries
-from fastem.priors import check_prior, known_prior, prior_for
+from fastem.priors import check_prior, learn_prior, recall_prior
 from fastem.ranges import check_scale
 from fastem.starts import Start, from_centres
 from fastem.validation import check_choice, check_numbers, check_reg_covar
@@ -172,11 +172,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
 
     def _check_start(self, start: Start) -> None:
         super()._check_start(start)
-        for name in ("prior_mean_", "prior_scale_"):
-            self.__dict__.pop(name, None)
-        if self.prior is not None:
-            prior = start.model.family.prior = prior_for(self.prior, start, self.covariance_type)
-            self.prior_mean_, self.prior_scale_ = prior.mean, prior.scale[()]
+        learn_prior(self, start)
         names = getattr(self, "feature_names_in_", None)
         check_observed(start.sample.X, names)
         check_scale(start.T.astype(start.sample.X.dtype, copy=False))
@@ -190,8 +186,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     def _family(self, dtype: Any = np.float64) -> Gaussian:
         kind = GaussianMissing if self.missing == "nan" else Gaussian
         family = kind(self.covariance_type, self.reg_covar, np.finfo(dtype).eps)
-        if self.prior is not None and hasattr(self, "prior_mean_"):
-            family.prior = known_prior(self.prior, self.prior_mean_, self.prior_scale_)
+        recall_prior(self, family)
         return family
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:

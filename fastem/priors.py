@@ -1,4 +1,4 @@
-"""The prior of a Gaussian mixture: what the user says of it, and what the data fill in."""
+"""Conjugate priors of mixtures: what the user says of them, and what the data fill in."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fastem.families.base import Scale
 from fastem.families.gaussian_prior import SHRINKAGE, GaussianPrior, default_prior, rows_like_the_data
+from fastem.families.linear_regression import LinePrior
 from fastem.inits import check_init
 from fastem.starts import Start
 from fastem.validation import check_number
@@ -31,10 +33,8 @@ def check_prior(prior: Any) -> None:
 
 def prior_for(prior: Any, start: Start, covariance_type: str) -> GaussianPrior:
     """What `check_prior` passed, with the rest from the sample of a start."""
-    weight, eps = start.sample.sample_weight, start.model.family.eps
-    total = float(weight.sum()) if weight.size else float(len(start.T))
     named = NAMED[prior if isinstance(prior, str) else "default"]
-    found = named(start.scale, total, start.k, covariance_type, eps)
+    found = named(start.scale, _weight(start), start.k, covariance_type, start.model.family.eps)
     if isinstance(prior, str):
         return found
     d, shapes = len(found.mean), {name: np.shape(getattr(found, name)) for name in ("mean", "scale")}
@@ -55,13 +55,49 @@ def _least(scale: np.ndarray) -> float:
     return float((np.linalg.eigvalsh(scale) if scale.ndim == 2 else scale).min())
 
 
-def known_prior(prior: Any, mean: np.ndarray, scale: Any) -> GaussianPrior:
-    """That of a fit, from what it left: mean and scale may have come from data that are gone."""
-    numbers = {} if isinstance(prior, str) else prior
-    mean = np.asarray(mean, dtype=np.float64)
-    return GaussianPrior(
+def _weight(start: Start) -> float:
+    weight = start.sample.sample_weight
+    return float(weight.sum()) if weight.size else float(len(start.T))
+
+
+def learn_prior(estimator: Any, start: Start) -> None:
+    """Give the family of a start the prior of `estimator`, whose `prior_mean_` and `prior_scale_` are set; if any."""
+    for name in ("prior_mean_", "prior_scale_"):
+        estimator.__dict__.pop(name, None)
+    if estimator.prior is not None:
+        prior = start.model.family.prior = prior_for(estimator.prior, start, estimator.covariance_type)
+        estimator.prior_mean_, estimator.prior_scale_ = prior.mean, prior.scale[()]
+
+
+def recall_prior(estimator: Any, family: Any) -> None:
+    """Give `family` that of a fit, from what it left: mean and scale may have come from data that are gone."""
+    if estimator.prior is None or not hasattr(estimator, "prior_mean_"):
+        return
+    numbers = {} if isinstance(estimator.prior, str) else estimator.prior
+    mean = np.asarray(estimator.prior_mean_, dtype=np.float64)
+    family.prior = GaussianPrior(
         float(numbers.get("shrinkage", SHRINKAGE)),
         mean,
         float(numbers.get("dof", len(mean) + 2)),
-        np.asarray(scale, float),
+        np.asarray(estimator.prior_scale_, float),
     )
+
+
+def learn_line_prior(estimator: Any, start: Start) -> None:
+    """Give the family of a start the prior of `estimator`, whose `prior_scale_` is set; if any.
+
+    That is the scale of the default prior of data of one column, y.
+    """
+    estimator.__dict__.pop("prior_scale_", None)
+    if estimator.prior:
+        y = Scale(start.scale.mean[-1:], start.scale.covariance[-1:, -1:], start.scale.deviation[-1:])
+        found = default_prior(y, _weight(start), start.k, "diag", start.model.family.eps)
+        estimator.prior_scale_ = float(found.scale)
+        recall_line_prior(estimator, start.model.family)
+
+
+def recall_line_prior(estimator: Any, family: Any) -> None:
+    """Give `family`, which knows the scale of the data, that of a fit: `prior` rows, and `prior_scale_`."""
+    if estimator.prior and hasattr(estimator, "prior_scale_"):
+        pull = estimator.prior * np.diagonal(family.scale.covariance)[:-1]
+        family.prior = LinePrior(pull, 3.0, float(estimator.prior_scale_))

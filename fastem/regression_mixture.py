@@ -12,6 +12,7 @@ from fastem.families.regression import RegressionFamily
 from fastem.family_mixture import FamilyMixture
 from fastem.inits import check_init
 from fastem.labels import start_from
+from fastem.priors import learn_line_prior, recall_line_prior
 from fastem.ranges import check_scale
 from fastem.responses import Labelled, opened_with_response
 from fastem.start_lines import starting_lines
@@ -67,6 +68,7 @@ class RegressionMixture(FamilyMixture):
             family.centre = np.zeros(0)  # that of an earlier fit
         elif hasattr(self, "spread_"):
             family.scale = spread(self.spread_[:, 0], self.spread_[:, 1:])
+            recall_line_prior(self, family)
         return family
 
     def _check_start(self, start: Start) -> None:
@@ -75,6 +77,7 @@ class RegressionMixture(FamilyMixture):
         family.scale = start.scale
         self.spread_ = np.column_stack([start.scale.mean, start.scale.covariance])
         self.centre_ = family.centre = family.centred_at(start.scale.mean)
+        learn_line_prior(self, start)
 
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
         if known:

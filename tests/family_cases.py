@@ -150,13 +150,24 @@ def student_t_density(X: np.ndarray, model: Any) -> np.ndarray:
 
 
 def student_t_step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[np.ndarray]:
-    """Liu and Rubin's M-step, with the ridge, by loops over components and rows, and a root by bisection."""
+    """Liu and Rubin's M-step, with the ridge, by loops over components and rows, and a root by bisection.
+
+    A prior is a dict of all its numbers, and stands beside the rows as in Fraley and Raftery's tables.
+    """
     means, scales, gaps = [], [], []
+    kappa, middle, dof, scatter = (model.prior or dict.fromkeys(range(4), 0.0)).values()
+    more = 0.0 if model.prior is None else dof + (X.shape[1] + 2 if model.covariance_type == "full" else 3)
     for w, *parameters in zip(resp.T, model.means_, student_t_scales(model), model.df_, strict=True):
         _, u, mean_log, rows, within = (np.array(a) for a in zip(*(tailed(x, *parameters) for x in X), strict=True))
-        means.append((w * u) @ rows / (w * u).sum())
-        y = rows - means[-1]
-        full = ((w * u * y.T) @ y + np.tensordot(w, within, 1)) / w.sum() + model.reg_covar * np.eye(X.shape[1])
+        means.append(((w * u) @ rows + kappa * np.asarray(middle)) / ((w * u).sum() + kappa))
+        y, away, eye = rows - means[-1], means[-1] - middle, np.eye(X.shape[1])
+        full = (
+            (w * u * y.T) @ y
+            + np.tensordot(w, within, 1)
+            + kappa * np.outer(away, away)
+            + scatter * (1.0 if np.ndim(scatter) else eye)
+        )
+        full = full / (w.sum() + more) + model.reg_covar * eye
         scales.append(full if model.covariance_type == "full" else np.diagonal(full))
         gaps.append(w @ (mean_log - u))
     sums = resp.sum(axis=0)

@@ -17,7 +17,8 @@ from fastem.engine import tree
 
 N = 331
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-PRIORS = [(case, 0.0) for case in CASES] + [(case, 2.0) for case in CASES if "prior" in case.make(K).get_params()]
+PRIORS = [(case, 0.0) for case in CASES]
+PRIORS += [(case, 2.0) for case in CASES if case.make(K).get_params().get("prior") is not None]  # those of numbers
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 

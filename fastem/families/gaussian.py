@@ -136,8 +136,12 @@ class Gaussian(GaussianMoments, Plain):
 
     def m_step(self, statistics: GaussianStatistics, params: GaussianParams) -> GaussianParams:
         """Means and covariances that maximise the expected log-likelihood, and the prior's, with the ridge."""
-        tiny = np.finfo(float).tiny
         rows = statistics.sum_w.sum() if self.covariance_type == "tied" else statistics.sum_w
+        return self.maximum(statistics, rows, params)
+
+    def maximum(self, statistics: GaussianStatistics, rows: np.ndarray, params: GaussianParams) -> GaussianParams:
+        """The M-step where the covariances are of a total weight `rows`, which may be another than `sum_w`."""
+        tiny = np.finfo(float).tiny
         if self.prior is not None:
             rows = rows + extra(self.prior, len(params.means), self.covariance_type)
             statistics = heavier(self.prior, statistics, params, self.covariance_type)

@@ -8,8 +8,13 @@ Statistics
 M-step
     level and coef by least squares; s_k^2 = (sum r z^2 after it) / sum_w_k + reg_covar, or one s^2 for all components.
     The ridge makes it the maximum of the expected log-likelihood less reg_covar / 2 sum_k sum_w_k / s_k^2.
+Prior
+    coef_kj | s_k^2 ~ N(0, s_k^2 / pull_j), level free, s^2 ~ inverse gamma(nu / 2, l / 2). The M-step is then that of
+    sums with pull_j (x_j, y)(x_j, y)^T more for each feature, of rows about level_k with x_j = 1 and y = 0, and with l
+    more squares; s_k^2 is over sum_w_k + e with e = p + nu + 2, and one s^2 over K p + nu + 2 more in all.
 
-Quandt and Ramsey (1978), Estimating mixtures of normal distributions and switching regressions, JASA 73.
+Quandt and Ramsey (1978), Estimating mixtures of normal distributions and switching regressions, JASA 73; Fraley and
+Raftery (2007), Bayesian regularization for normal mixture estimation, Journal of Classification 24, of nu and l.
 """
 
 from typing import NamedTuple
@@ -29,6 +34,14 @@ class LinearRegressionParams(NamedTuple):
     variances: np.ndarray
 
 
+class LinePrior(NamedTuple):
+    """pull (p,), over s^2 the precisions of the coefficients about 0; dof nu and scale l of the variances."""
+
+    pull: np.ndarray
+    dof: float
+    scale: float
+
+
 class LinearRegression(RegressionFamily):
     """The family of linear regressions; `share_variance` for one variance in all components."""
 
@@ -40,6 +53,7 @@ class LinearRegression(RegressionFamily):
     def __init__(self, fit_intercept=True, reg_covar=1e-6, share_variance=False, eps=EPS):
         super().__init__(fit_intercept, None, eps)
         self.reg_covar, self.share_variance = float(reg_covar), bool(share_variance)
+        self.prior: LinePrior | None = None
 
     def centred_at(self, mean: np.ndarray) -> np.ndarray:
         """That of y too."""
@@ -65,7 +79,10 @@ class LinearRegression(RegressionFamily):
         coef, levels, variances = self.least_squares(X, resp)
         if self.share_variance:
             variances = np.full(len(levels), sum_w @ variances / sum_w.sum())
-        return sum_w, self.make(coef, levels, variances)
+        params = self.make(coef, levels, variances)
+        if self.prior is not None:
+            params = self.m_step(self.expected_statistics(params, sum_w), params)
+        return sum_w, params
 
     def information(self, params: LinearRegressionParams) -> np.ndarray:
         """1 / s^2."""
@@ -87,8 +104,9 @@ class LinearRegression(RegressionFamily):
 
     def m_step(self, statistics: RegressionStatistics, params: LinearRegressionParams) -> LinearRegressionParams:
         """Least squares, then the variances about the new lines."""
-        step, sum_w = self.newton(statistics), np.maximum(statistics.sum_w, np.finfo(float).tiny)
         self.watch(statistics)
+        statistics, rows = self.heavier(statistics, params), statistics.sum_w + self.prior_weight(params)
+        step, sum_w = self.newton(statistics), np.maximum(rows, np.finfo(float).tiny)
         squares = np.maximum(statistics.sum_xx[:, -1, -1] - step.gain, 0.0)
         variances = squares.sum() / sum_w.sum() if self.share_variance else squares / sum_w
         return LinearRegressionParams(
@@ -97,9 +115,43 @@ class LinearRegression(RegressionFamily):
             np.zeros(len(sum_w)) + variances + self.reg_covar,
         )
 
+    def prior_weight(self, params: LinearRegressionParams) -> float:
+        """The weight of the prior in a variance, beside that of the rows; of one for all, a component's share of it."""
+        if self.prior is None:
+            return 0.0
+        k, p = params.coef.shape
+        return p + (self.prior.dof + 2.0) / (k if self.share_variance else 1)
+
+    def prior_squares(self, params: LinearRegressionParams) -> np.ndarray:
+        """What the prior adds to the squares of each component (K,)."""
+        if self.prior is None:
+            return np.zeros(len(params.levels))
+        scale = self.prior.scale / (len(params.levels) if self.share_variance else 1)
+        return params.coef**2 @ self.prior.pull + scale
+
+    def heavier(self, statistics: RegressionStatistics, params: LinearRegressionParams) -> RegressionStatistics:
+        """Sums about the lines of `params` with the prior's."""
+        if self.prior is None:
+            return statistics
+        pull, sum_xx = self.prior.pull, statistics.sum_xx.copy()
+        np.einsum("kjj->kj", sum_xx)[:, :-1] += pull
+        sum_xx[:, -1, -1] += self.prior_squares(params)
+        sum_xx[:, :-1, -1] -= pull * params.coef
+        sum_xx[:, -1, :-1] -= pull * params.coef
+        return statistics._replace(sum_xx=sum_xx)
+
+    def log_prior(self, params: LinearRegressionParams) -> float:
+        """Logarithm of the prior density, but for a constant."""
+        if self.prior is None:
+            return 0.0
+        terms = self.prior_weight(params) * np.log(params.variances) + self.prior_squares(params) / params.variances
+        return -0.5 * float(terms.sum())
+
     def penalty(self, params: LinearRegressionParams, sum_w: np.ndarray) -> float:
-        """reg_covar / 2 sum_k sum_w_k / s_k^2."""
-        return 0.5 * self.reg_covar * float(sum_w @ (1.0 / params.variances)) if self.reg_covar else 0.0
+        """reg_covar / 2 sum_k sum_w_k / s_k^2, over the weight that the prior adds too."""
+        if not self.reg_covar:
+            return 0.0
+        return 0.5 * self.reg_covar * float((sum_w + self.prior_weight(params)) @ (1.0 / params.variances))
 
     def rounding(self, params: LinearRegressionParams, weights: np.ndarray) -> float:
         """Nats a row that rounding of the residuals may hide or feign."""

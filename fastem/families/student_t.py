@@ -11,7 +11,9 @@ Statistics
 M-step
     mu += delta = sum_x / sum_u; S = (sum_xx - sum_u delta delta^T) / sum_w + reg_covar I; nu solves
     log(nu / 2) - digamma(nu / 2) = (sum_u - sum_log) / sum_w - 1, the sums those over all components where they share
-    it. This is the maximum, given the other sums; the ridge is the Gaussian's.
+    it. This is the maximum, given the other sums; the ridge is the Gaussian's. So is a prior of mu and S
+    (`gaussian_prior`): given tau the rows are Gaussian, so that its kappa rows at mu_P add to sum_u, sum_x and sum_xx,
+    L to sum_xx and e to the sum_w over which S is taken, while nu, of which it says nothing, has the maximum of before.
 
 Params hold 1 / nu, in which the Gaussian is 0 and extrapolation is safe.
 
@@ -31,6 +33,7 @@ from fastem.families.base import Plain, Scale
 from fastem.families.gamma_function import log_less_digamma, log_rise, shape_of, stirling
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_moments import GaussianStatistics
+from fastem.families.gaussian_prior import GaussianPrior
 from fastem.families.student_t_slots import NearPrepared, NearSlots, Prepared, StudentTStatistics
 
 COVARIANCE_TYPES = ("full", "diag")
@@ -77,9 +80,23 @@ class StudentT(Plain):
     ):
         self.gaussian = self.gaussian_type(covariance_type, reg_covar, eps)
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
-        self.between = {"tails": (0.0, np.inf)}
+        self.between = {"tails": (1.0 / MOST_DF if df is None else 0.0, np.inf)}  # an M-step goes back to the bound
         if covariance_type == "diag":
             self.between["scales"] = (self.gaussian.reg_covar, np.inf)
+
+    @property
+    def eps(self) -> float:
+        """Precision of the data."""
+        return self.gaussian.eps
+
+    @property
+    def prior(self) -> GaussianPrior | None:
+        """That of locations and scale matrices."""
+        return self.gaussian.prior
+
+    @prior.setter
+    def prior(self, prior: GaussianPrior | None) -> None:
+        self.gaussian.prior = prior
 
     def bricks(self, prepared: Any) -> tuple[Callable, Callable]:
         """Log_prob and accumulate."""
@@ -146,18 +163,9 @@ class StudentT(Plain):
         return other
 
     def m_step(self, statistics: StudentTStatistics, params: StudentTParams) -> StudentTParams:
-        """The maximum of the expected log-likelihood of rows and scales tau, with the ridge."""
-        tiny = np.finfo(float).tiny
-        sum_w, sum_u = np.maximum(statistics.sum_w, tiny), np.maximum(statistics.sum_u, tiny)
-        delta = statistics.sum_x / sum_u[:, None]
-        ratio, xx = sum_u / sum_w, statistics.sum_xx
-        scales = xx / _along(sum_w, xx)
-        if self.covariance_type == "full":
-            scales -= ratio[:, None, None] * (delta[:, :, None] * delta[:, None, :])
-            np.einsum("kjj->kj", scales)[...] += self.gaussian.reg_covar
-        else:
-            scales += self.gaussian.reg_covar - ratio[:, None] * delta**2
-        return StudentTParams(params.means + delta, scales, self._tails(statistics, params))
+        """The maximum of the expected log-likelihood of rows and scales tau, and of the prior, with the ridge."""
+        of_rows = self.gaussian.maximum(statistics.gaussian, statistics.sum_w, params.gaussian)
+        return StudentTParams(*of_rows, self._tails(statistics, params))
 
     def _tails(self, statistics: StudentTStatistics, params: StudentTParams) -> np.ndarray:
         """1 / nu of the M-step; components without a row keep theirs."""
@@ -179,10 +187,15 @@ class StudentT(Plain):
 
     def held(self, statistics: StudentTStatistics, params: StudentTParams, fixed: frozenset[str]) -> StudentTStatistics:
         """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
-        return statistics._replace(sum_x=np.zeros_like(statistics.sum_x)) if "means" in fixed else statistics
+        held = self.gaussian.held(statistics.gaussian, params.gaussian, fixed)
+        return statistics._replace(sum_x=held.sum_x)
+
+    def log_prior(self, params: StudentTParams) -> float:
+        """The Gaussian's of locations and scale matrices; degrees of freedom have none."""
+        return self.gaussian.log_prior(params.gaussian)
 
     def penalty(self, params: StudentTParams, sum_w: np.ndarray) -> float:
-        """reg_covar / 2 sum_k sum_w_k tr S_k^-1."""
+        """The Gaussian's, reg_covar / 2 sum_k sum_w_k tr S_k^-1 where there is no prior."""
         return self.gaussian.penalty(params.gaussian, sum_w)
 
     def rounding(self, params: StudentTParams, weights: np.ndarray) -> float:
