@@ -32,7 +32,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int or "auto", default 1
-        "auto" is a fifth of the root of the number of rows, from 1 to 10 and at most one a column.
+        "auto" is a fifth of the root of the rows' number (or weight), from 1 to 10 and at most one a column.
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
     tol, max_iter, n_init, init_params, verbose, n_jobs, callback
         Those of :class:`fastem.GaussianMixture`, but that the default start is one k-means: better ones fill no better.

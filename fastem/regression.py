@@ -1,5 +1,6 @@
 """Mixtures of regressions: fit(X, y)."""
 
+import warnings
 from numbers import Real
 from typing import Any
 
@@ -13,7 +14,8 @@ from fastem.fitting import Outcome
 from fastem.regression_mixture import RegressionMixture
 from fastem.responses import check_counts_of, names_of
 from fastem.separation import warn_of_separation
-from fastem.validation import check_choice, check_numbers
+from fastem.starts import Start
+from fastem.validation import check_choice, check_numbers, check_reg_covar
 
 
 class LinearRegressionMixture(RegressionMixture):
@@ -116,6 +118,11 @@ on_collapse, accelerate, weight_concentration_prior
         super()._validate_parameters()
         check_numbers(self, Real, {"reg_covar": 0})
         check_choice("share_variance", self.share_variance, (True, False))
+
+    def _check_start(self, start: Start) -> None:
+        super()._check_start(start)
+        if ridge := check_reg_covar(self.reg_covar, start.scale.mean[-1:], start.scale.covariance[-1:, -1:], ["y"]):
+            warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _make_family(self, dtype: Any) -> LinearRegression:
         return LinearRegression(self.fit_intercept, self.reg_covar, self.share_variance, np.finfo(dtype).eps)

@@ -691,3 +691,15 @@ def test_how_many_responses_are_not_finite():
         check_response([1.0, 1e40, np.nan, np.inf], 4, np.dtype(np.float32))
     with pytest.raises(ValueError, match="y is nan in row 0, no finite float64 number; finite"):
         check_response([np.nan], 1, np.dtype(np.float64))
+
+
+def test_a_ridge_above_the_variance_of_y_is_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 1))
+    y = 1e-4 * (np.where(rng.random(200) < 0.5, 1 + 2 * x[:, 0], 8 - x[:, 0]) + rng.normal(0, 0.3, 200))
+    with pytest.warns(UserWarning, match="reg_covar is 1e-06, more than the whole variance of column 'y'"):
+        fastem.LinearRegressionMixture(2, random_state=0).fit(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = fastem.LinearRegressionMixture(2, random_state=0, reg_covar=1e-14).fit(x, y)
+    np.testing.assert_allclose(np.sort(lines.coef_[:, 0]), [-1e-4, 2e-4], rtol=0.1)
