@@ -145,7 +145,7 @@ def test_a_fit_of_a_sample_recovers_the_parameters(case: FamilyCase) -> None:
     model = fit(case.make(K, random_state=0, tol=1e-7, init_params="kmeans"), rows(case, 4000))
     X, labels = model.sample(40_000, random_state=3)
     assert X.shape == (40_000, model.n_features_in_) and set(labels) == set(range(K))
-    again = fit(clone(model).set_params(max_iter=500), X)
+    again = fit(clone(model).set_params(max_iter=500, n_init=3), X)  # of one k-means in six the end is another optimum
     order, other = np.argsort(model.weights_), np.argsort(again.weights_)
     for a, b in zip(identified(model), identified(again), strict=True):
         np.testing.assert_allclose(b[other], a[order], rtol=0.15, atol=0.05)

@@ -407,5 +407,5 @@ def test_a_component_at_its_floor_stays_there() -> None:
     X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 3))
     X[:30] += 3
     X[rng.random(X.shape) < 0.3] = np.nan
-    model = fit(missing(3, random_state=0, init_params="kmeans", reg_covar=1e-6), X * 1e5)
+    model = fit(missing(3, random_state=1, reg_covar=1e-6), X * 1e5)
     assert model.stop_reason_ == "converged" and model.diagnostics_["floored"], model.diagnostics_
