@@ -18,7 +18,8 @@ from fastem.sources import check_another_file, open_output
 from fastem.validation import check_choice, check_number
 
 SHARED = (
-    "n_components covariance_type tol reg_covar max_iter n_init init_params random_state verbose n_jobs callback prior"
+    "n_components covariance_type tol reg_covar max_iter n_init init_params random_state verbose n_jobs callback prior "
+    "accelerate"
 ).split()
 """Parameters that are those of the mixture."""
 
@@ -44,6 +45,8 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     prior : "auto", None, "default", "data" or dict, default "auto"
         That of :class:`fastem.GaussianMixture`. "auto" is None for one component, and "data" for several, in which
         regressions on few rows would follow their noise.
+    accelerate : {"squarem", "anderson"} or None, default None
+        As in :class:`fastem.GaussianMixture`: for many gaps. With few, or a prior, EM ends in some steps.
     random_state : int, RandomState or None
     add_indicator : bool, default False
         `transform` appends columns of 0 and 1 that say which entries were missing, for columns that miss any in `fit`.
@@ -93,20 +96,11 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         callback=None,
         add_indicator=False,
         prior="auto",
+        accelerate=None,
     ):
-        self.n_components = n_components
-        self.covariance_type = covariance_type
-        self.tol = tol
-        self.reg_covar = reg_covar
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.init_params = init_params
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_jobs = n_jobs
-        self.callback = callback
-        self.add_indicator = add_indicator
-        self.prior = prior
+        for name, value in {**locals()}.items():
+            if name != "self":
+                setattr(self, name, value)
 
     @classmethod
     def from_mixture(cls, mixture, *, add_indicator=False):
