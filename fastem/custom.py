@@ -68,8 +68,7 @@ def em(e_step, m_step, params, data, *, tol=1e-8, max_iter=10_000, accelerate=No
         :class:`fastem.Chunks`: `e_step` is then called for each, and statistics and log-likelihoods are added.
     tol : float, default 1e-8
         EM ends when the predicted remaining gain of the log-likelihood falls below this, in nats; with `accelerate`
-        also when the last 100 iterations, or the later half of a longer run, gained less,
-        and less and less.
+        also when the last 100 iterations, or the later half of a longer run, gained less, and less and less.
     max_iter : int, default 10000
     accelerate : {"squarem", "anderson"} or None
         Extrapolate, and fall back where the log-likelihood would fall. Statistics must then be defined, and parameters

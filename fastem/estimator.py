@@ -40,6 +40,13 @@ from fastem.validation import (
 from fastem.verbose import report_ending, reporting, warning_of_ending
 
 
+def store(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
+    """Constructor arguments, unmodified; scikit-learn wants them written out in each class."""
+    for name, value in arguments.items():
+        if name not in ("self", "__class__"):
+            setattr(estimator, name, value)
+
+
 class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
@@ -50,10 +57,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     """Whether y is a response."""
 
     def _store(self, arguments: dict[str, Any]) -> None:
-        """Constructor arguments, unmodified; scikit-learn wants them written out in each class."""
-        for name, value in arguments.items():
-            if name not in ("self", "__class__"):
-                setattr(self, name, value)
+        store(self, arguments)
 
     def _validate_parameters(self) -> None:
         """`ValueError` where a parameter is not what it should be; those of the family are its subclass's."""

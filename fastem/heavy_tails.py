@@ -93,7 +93,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         Degrees of freedom.
     covariances_ : as `scales_`
         ``scales_ * df_ / (df_ - 2)``, infinite where `df_` is at most 2.
-    prior_mean_, prior_scale_ : (d,), (d, d) or number
+    prior_mean_, prior_scale_ : (d,), (d, d), (d,) or number
         Those of the prior, where there is one.
     converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
         As in :class:`fastem.GaussianMixture`.

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.data import opened
+from fastem.estimator import store
 from fastem.families.gaussian_conditional import Completion
 from fastem.frames import asks_for_frames, check_no_frames, in_container
 from fastem.incomplete import check_imputer, completion_of, fit_scaled, refitted
@@ -36,7 +37,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "auto" is a fifth of the root of the rows' number (or weight), from 1 to 10 and at most one a column.
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
     tol, max_iter, n_init, init_params, verbose, n_jobs, callback
-        Those of :class:`fastem.GaussianMixture`, but that the default start is one k-means: better ones fill no better.
+        Those of :class:`fastem.GaussianMixture`, but that the start is one k-means: others hardly fill better.
     reg_covar : float, default 0.005
         Added to the variances, in units of the variance of each column as a whole (to the nearest power of 4): a ridge
         prior worth half a percent of the rows, by which regressions on many columns, or on some that determine each
@@ -98,9 +99,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         prior="auto",
         accelerate=None,
     ):
-        for name, value in {**locals()}.items():
-            if name != "self":
-                setattr(self, name, value)
+        store(self, locals())
 
     @classmethod
     def from_mixture(cls, mixture, *, add_indicator=False):
@@ -279,8 +278,9 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _block(self, X: np.ndarray, complete: Callable, indicator: bool) -> np.ndarray:
         filled = complete(X)
-        missing = np.isnan(X[:, self.indicator_features_]) if indicator else None
-        return filled if missing is None else np.hstack([filled, missing.astype(X.dtype)])
+        if not indicator:
+            return filled
+        return np.hstack([filled, np.isnan(X[:, self.indicator_features_]).astype(X.dtype)])
 
     # Mixtures.
 

@@ -61,7 +61,7 @@ def fit_scaled(mixture: GaussianMixture, data: Data, names: Any) -> tuple[Gaussi
     if isinstance(k, str):
         k = min(components_for(moments.total, data.n_features), moments.live)
     prior = settled(mixture, k).prior
-    mixture.prior = units.of_prior(prior, mixture.covariance_type, -1)
+    mixture.prior = units.of_prior(prior, mixture.covariance_type)
     if data.rows is None:
         (whole,) = data.chunks
         mixture.fit(units.scaled(whole.X), sample_weight=_weight(whole))
@@ -90,7 +90,7 @@ def refitted(
         weights_init=weights / weights.sum(),  # of a float32 model they sum to 1 but for its rounding
         means_init=(means - units.centre) / units.scale,
         precisions_init=np.linalg.inv(covariances) if kind in ("full", "tied") else 1.0 / covariances,
-        prior=units.of_prior(fitted.prior, kind, -1),
+        prior=units.of_prior(fitted.prior, kind),
         weight_concentration_prior=fitted.weight_concentration_prior,
         random_state=int(rng.integers(2**31)),
     )

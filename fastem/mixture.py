@@ -67,7 +67,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         variance.
     accelerate : {"squarem", "anderson"} or None, default "squarem"
         Extrapolate where EM takes more than a few iterations (Varadhan and Roland 2008; Henderson and Varadhan 2019),
-        never to a lower log-likelihood; for ``fit(algorithm="batch")``. None is EM as in the textbook.
+        to no lower log-likelihood than a ridge explains; for ``fit(algorithm="batch")``. None is EM as in textbooks.
     prior : None, "default", "data" or dict, default None
         "default" maximises the posterior density under the conjugate prior of Fraley and Raftery (2007), as mclust's
         `priorControl()` does: components of few rows keep the variance of a K-th of the data's volume, and no variance
@@ -81,7 +81,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
     weight_concentration_prior : float, optional
         Concentration alpha >= 1 of a symmetric Dirichlet prior of the weights: they are those of components with
         alpha - 1 rows more each, and none becomes 0. The fit maximises the posterior density, and the log-likelihood
-        that is monitored includes alpha - 1 times the sum of their logarithms. None or 1 is maximum likelihood.
+        that is monitored includes alpha - 1 times the sum of log(K weight). None or 1 is maximum likelihood.
 
     Attributes
     ----------

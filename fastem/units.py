@@ -110,8 +110,8 @@ class Units(NamedTuple):
 
         return scaled
 
-    def of_prior(self, prior: Any, covariance_type: str, power: int) -> Any:
-        """A mixture's prior in the units of X (`power` 1), or from those in these units (-1).
+    def of_prior(self, prior: Any, covariance_type: str) -> Any:
+        """A mixture's prior, given in the units of X, in these.
 
         Arrays of other shapes than a prior has are left to those who refuse them.
         """
@@ -123,9 +123,9 @@ class Units(NamedTuple):
             if value.dtype.kind not in "biuf" or value.shape not in shapes:
                 continue
             if name == "scale":
-                found[name] = self.of_covariances(value, covariance_type, power)
+                found[name] = self.of_covariances(value, covariance_type, -1)
             else:
-                found[name] = value * self.scale + self.centre if power == 1 else (value - self.centre) / self.scale
+                found[name] = self.scaled(value)
         return found
 
     def of_covariances(self, covariances: np.ndarray, covariance_type: str, power: int) -> np.ndarray:
