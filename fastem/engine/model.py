@@ -75,6 +75,8 @@ class Mixture:
         self.halvings = int(getattr(family, "halvings", 0))
         self.tiles: dict[tuple[np.dtype, int, int, int], list[Any]] = {}
         """Scratch of threads that are not at work, by dtype, d, K and lanes."""
+        self.slots: tuple[Any, Any] = (None, None)
+        """Memory for the sums of an E-step, and of which form it is."""
         self._known: tuple[Any, float] = (None, 0.0)
         self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._stepped: tuple[Any, Any, Any] = (None, None, None)

@@ -60,17 +60,14 @@ def full_accumulate_of(tile, resp, prepared, statistics, s, k):
 
 @brick
 def near_accumulate(tile, resp, prepared, statistics, s):
-    """`full_accumulate`, but about the shift and for all components at once where most responsibilities are alive."""
+    """The moments of the tile about the shift, for all components at once."""
     d, components = prepared.shift.size, prepared.constant.shape[1]
-    if not products.begin(tile, resp, components, d):
-        full_accumulate(tile, resp, prepared, statistics, s)
-        return
     near, padded = statistics.segments[s], prepared.means.shape[1]
     for k in range(components):
         w = moments.lane_sum(resp, k, resp.shape[1])
         statistics.sum_w[s, k] += w
         near[k, products.segments(d) * padded] += w
-    products.add_products(tile.twice, resp, components, d, padded, near)
+    products.add_moments(tile, resp, resp, components, d, padded, near)
 
 
 @brick

@@ -123,17 +123,14 @@ def full_accumulate_of(tile, resp, prepared, statistics, s, k):
 
 @brick
 def near_accumulate(tile, resp, prepared, statistics, s):
-    """`full_accumulate`, but about the shift and for all components at once where most responsibilities are alive."""
+    """All sums of the tile, the moments about the shift, for all components at once."""
     d, components = prepared.shift.size, prepared.constant.shape[1]
-    if not products.begin(tile, resp, components, d):
-        full_accumulate(tile, resp, prepared, statistics, s)
-        return
     near, padded = statistics.segments[s], prepared.means.shape[1]
     for k in range(components):
         u = weigh(tile, resp, k, resp.shape[1], statistics.sum_w[s], statistics.sum_log[s], False)
         statistics.sum_u[s, k] += u
         near[k, products.segments(d) * padded] += u
-    products.add_products(tile.twice, tile.spare[0], components, d, padded, near)
+    products.add_moments(tile, resp, tile.spare[0], components, d, padded, near)
 
 
 @brick
