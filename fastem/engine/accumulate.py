@@ -36,7 +36,7 @@ PIECE_BYTES = 1 << 18
 
 
 @functools.cache
-def from_factory(factory: Callable, *bricks: Callable) -> Callable:
+def from_factory(factory: Callable, *bricks: Any) -> Callable:
     """What the factory compiles of these bricks, made once."""
     return factory(*bricks)
 

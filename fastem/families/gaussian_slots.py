@@ -19,10 +19,19 @@ class Prepared(NamedTuple):
 
 
 class NearPrepared(NamedTuple):
-    """As `Prepared`, of full covariances near each other; see `gaussian_near`."""
+    """As `Prepared`, of covariances near each other; see `gaussian_near`."""
 
     shift: np.ndarray
     means: np.ndarray
+    scales: np.ndarray
+    constant: np.ndarray
+
+
+class NearDiagPrepared(NamedTuple):
+    """As `NearPrepared`, of variances; minus the means, in units of the standard deviations."""
+
+    shift: np.ndarray
+    minus_means: np.ndarray
     scales: np.ndarray
     constant: np.ndarray
 
@@ -66,14 +75,15 @@ def padded(d: int, dtype: np.dtype) -> int:
 def zeros(slots: int, components: int, features: int, prepared: Any, covariance_type: str) -> Slots:
     """Statistics of zeros, padded for either dtype."""
     k, d = -(-components // 4) * 4, padded(features, np.dtype(np.float32))
-    if isinstance(prepared, NearPrepared):
-        segments = gaussian_near.zeros(slots, components, features, prepared.means.shape[1])
-        return NearSlots(np.zeros((slots, k)), segments)
-    sums = np.zeros((slots, k)), np.zeros((slots, k, d))
+    if isinstance(prepared, NearPrepared | NearDiagPrepared):
+        segments = gaussian_near.segments(features, covariance_type == "full")
+        near = gaussian_near.zeros(slots, components, segments, prepared[1].shape[1])
+        return NearSlots(np.zeros((slots, k)), near)
+    moments = np.zeros((slots, k)), np.zeros((slots, k, d))
     if isinstance(prepared, TiedPrepared):
-        return TiedSlots(*sums, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
+        return TiedSlots(*moments, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
     square = covariance_type in ("full", "tied")
-    return GaussianStatistics(*sums, np.zeros((slots, k, d, d) if square else (slots, k, d)))
+    return GaussianStatistics(*moments, np.zeros((slots, k, d, d) if square else (slots, k, d)))
 
 
 def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: str) -> GaussianStatistics:
@@ -81,7 +91,8 @@ def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: 
     k, d = means.shape
     centred = means - prepared.shift
     if isinstance(statistics, NearSlots):
-        moments = gaussian_near.about_means(statistics.segments.sum(axis=0)[:k], centred, prepared.means.shape[1])
+        segments, full = statistics.segments.sum(axis=0)[:k], covariance_type == "full"
+        moments = gaussian_near.about_means(segments, centred, prepared[1].shape[1], full)
         return GaussianStatistics(statistics.sum_w.sum(axis=0)[:k], *moments)
     sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
     sum_xx = statistics.sum_xx.sum(axis=0)

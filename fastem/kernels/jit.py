@@ -43,6 +43,17 @@ def _marked(function: Any) -> Any:
     return function
 
 
+def rootless(function: Any) -> Any:
+    """Mark a brick of an M-step that reads no `tile.root`: the softmax then leaves the roots out."""
+    function.is_rootless = True
+    return function
+
+
+def reads_roots(function: Any) -> bool:
+    """Whether a brick of an M-step may read `tile.root`."""
+    return not hasattr(function, "is_rootless")
+
+
 inlined = register_jitable(forceinline=True)
 """A brick that LLVM always inlines: for one with so many arrays that a call costs more than what it does."""
 

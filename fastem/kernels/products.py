@@ -17,28 +17,29 @@ MOST, MOST_DOUBLE = 1e30, 1e300
 """Squares beyond which a product with a responsibility of 0 might be no number."""
 
 
-@brick
-def segments(d):
-    """How many there are for d features."""
-    return d // 2 + 2
+SPARE = 8
+"""Numbers behind the last segment, of which the first is the sum of the weights."""
 
 
 @brick
-def add_moments(tile, resp, weights, components, d, padded, out):
-    """The segments of a tile, out[c, s padded + j] += sum_b weights[c, b] x_bj x_b(j + s mod d), and x_bj in the last.
+def add_moments(tile, resp, weights, components, d, out):
+    """The segments of a tile, out[c, s m + j] += sum_b weights[c, b] x_bj x_b(j + s mod d), and x_bj in the last.
 
-    Of the rows alone whose responsibility `resp` is alive, where these are few or where squares overflow.
+    m is d padded as in the tile. Of the rows alone whose responsibility `resp` is alive, where these are few or where
+    squares overflow.
     """
-    lanes, live = resp.shape[1], 0
+    width = max(8, native(resp))
+    padded = -(-d // width) * width
+    lanes, live, last = resp.shape[1], 0, (out.shape[1] - SPARE) // padded - 1
     for k in range(components):
         live += count_live(resp, k, lanes, tile.least[0])
     if _turn(tile.rows, d, tile.twice) and 5 * live >= 3 * components * lanes:
-        _add_products(tile.twice, weights, components, d, padded, out)
+        _add_products(tile.twice, weights, components, d, last, padded, out)
         return
     for k in range(components):
         m = find_live(resp, k, tile.least[0], tile.index)
         if m > 0:
-            _add_live(tile.twice, tile.index, m, weights, k, d, padded, out)
+            _add_live(tile.twice, tile.index, m, weights, k, d, last, padded, out)
 
 
 @brick
@@ -56,9 +57,8 @@ def _turn(rows, d, out):
 
 
 @brick
-def _add_products(twice, weights, components, d, padded, out):
+def _add_products(twice, weights, components, d, last, padded, out):
     """Of all rows."""
-    last = d // 2 + 1
     for j in range(0, d, native(twice)):
         for s in range(0, last + 1, 2):
             c = 0
@@ -71,9 +71,8 @@ def _add_products(twice, weights, components, d, padded, out):
 
 
 @brick
-def _add_live(twice, index, m, weights, k, d, padded, out):
+def _add_live(twice, index, m, weights, k, d, last, padded, out):
     """Of the rows index[:m] and the component k."""
-    last = d // 2 + 1
     for j in range(0, d, native(twice)):
         s = 0
         while s + 8 <= last:
