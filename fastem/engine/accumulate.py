@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.engine import tree
-from fastem.engine.chunks import Chunk
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.threads import run_slots
 from fastem.kernels.mixture import Tile, make_tile, mixture_e_step, mixture_rows, mixture_sums
 from fastem.kernels.simd import GROUP, NATIVE_OF
@@ -25,7 +25,7 @@ class Slots(NamedTuple):
     """Whether they still hold the sums of an earlier E-step: new memory costs as much as zeroing and merging it."""
 
 
-ONES = np.zeros(0)
+ONES = chunk(np.zeros((0, 1))).sample_weight
 """No weights: every row counts once."""
 
 SLOT_BYTES = 16 << 20
@@ -200,5 +200,5 @@ def compiled_sums(family: Any, params: Any, X: np.ndarray, resp: np.ndarray) -> 
     prepared = family.prepare(params, X.dtype, np.full(k, 1.0 / k))
     kernel = from_factory(mixture_sums, family.bricks(prepared)[1])
     statistics = family.zeros(params, 1, prepared)
-    kernel(X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, grid(n, d, X.dtype)[0]))
+    kernel(chunk(X).X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, grid(n, d, X.dtype)[0]))
     return family.unpad(statistics, params, prepared)
