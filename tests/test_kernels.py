@@ -173,6 +173,27 @@ def test_kernels_stay_within_bounds(d: int, k: int, n: int, either: None) -> Non
     assert np.isnan(guarded[[0, -1]]).all()
 
 
+CHECKED = """
+import numpy as np
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture, MixtureParams
+from fastem.families.gaussian import Gaussian, GaussianParams
+rng = np.random.default_rng(0)
+for d, k, n in ((1, 1, 1), (3, 5, 129), (6, 2, 257), (9, 3, 64)):
+    params = MixtureParams(np.full(k, 1 / k), GaussianParams(rng.standard_normal((k, d)), np.stack([np.eye(d)] * k)))
+    model, data = Mixture(Gaussian()), chunk(rng.standard_normal((n, d)))
+    total = model.e_step(params, [data]).log_likelihood
+    assert np.isclose(total, model.rows(params, data, "log_prob", "labels", "responsibilities")["log_prob"].sum())
+print("whole")
+"""
+
+
+def test_compiled_indices_stay_within_bounds(tmp_path) -> None:
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", CHECKED], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "whole", run.stderr
+
+
 NARROW = """
 import numpy as np
 from fastem.engine.chunks import chunk
