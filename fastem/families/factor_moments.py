@@ -58,28 +58,63 @@ class Core(NamedTuple):
         return np.square(y - g @ self.u[k].T).sum(axis=1) + np.square(g / self.roots[k]).sum(axis=1)
 
 
-def regression(statistics: FactorStatistics, params: FactorParams) -> FactorParams:
-    """The greatest expected log-likelihood, without a floor under the noise."""
-    core = Core.of(params)
+class Beside(NamedTuple):
+    """What stands beside the rows, over the weight of the sums; see `factor_prior`.
+
+    factors and noise (K, 1) are the weights of their variances, pull (K, 1) what is added to the factors' square, and
+    squares (K, d) to the noise, in the units of the data.
+    """
+
+    factors: np.ndarray
+    noise: np.ndarray
+    pull: np.ndarray
+    squares: np.ndarray
+
+
+NOTHING = Beside(np.ones((1, 1)), np.ones((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)))
+"""Beside the rows, where there is no prior."""
+
+
+def regression(
+    statistics: FactorStatistics, params: FactorParams, core: Core, beside: Beside = NOTHING, least: float = 0.0
+) -> FactorParams:
+    """The greatest expected log-likelihood where the noise is at least `least`."""
     u, t = core.u, core.roots
     a, eye = core.strengths / t, np.eye(t.shape[1])
     y, z, ee, ez, zz = _moments(statistics, core)
     # What the present loadings leave, times the factors; the factors' square; and how far the loadings move.
-    left = (ez + (u / t[:, None, :]) @ (zz - eye)) * a[:, None, :]
-    square = a[:, :, None] * zz * a[:, None, :] + eye / t[:, None, :] ** 2
+    own = (beside.factors + beside.pull * t**2)[:, :, None] * eye
+    left = (ez + (u / t[:, None, :]) @ (zz - own)) * a[:, None, :]
+    found = a[:, :, None] * zz * a[:, None, :] + (beside.factors / t**2)[:, :, None] * eye
+    square = found + (beside.pull * np.ones_like(t))[:, :, None] * eye
     moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2)
-    spread = zz / (t[:, :, None] * t[:, None, :]) + eye * a[:, None, :] ** 2
+    spread = zz / (t[:, :, None] * t[:, None, :]) + own * a[:, None, :] ** 2
     noise = ee + (u * (2 * ez / t[:, None, :] + u @ spread)).sum(axis=2) - (moved * left).sum(axis=2)
+    noise = np.maximum((np.maximum(noise, 0.0) * params.noise_variances + beside.squares) / beside.noise, least)
     # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
-    values, vectors = np.linalg.eigh(square)
+    whole = u * core.strengths[:, None, :] + moved
+    values, vectors = np.linalg.eigh(found / beside.factors[:, :, None])
     values = np.maximum(values, (t**-2.0).min(axis=1, keepdims=True))  # rounding may leave less, and below 0
+    if beside.pull.any():
+        cost = (beside.pull / beside.factors)[:, :, None] * (
+            np.swapaxes(whole, 1, 2) @ (whole * (params.noise_variances / noise)[:, :, None])
+        )
+        values, vectors = _less_expanded(values, vectors, cost)
     stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-    moved += (u * core.strengths[:, None, :] + moved) @ stretch
+    moved += whole @ stretch
     return FactorParams(
-        params.means + core.deviations * y,
-        params.loadings + core.deviations[:, :, None] * (moved @ core.vt),
-        np.maximum(noise, 0.0) * params.noise_variances,
+        params.means + core.deviations * y, params.loadings + core.deviations[:, :, None] * (moved @ core.vt), noise
     )
+
+
+def _less_expanded(values: np.ndarray, vectors: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (K, m) and vectors of R, R + R cost R = M, from those of M: see `factor_prior`."""
+    root = (vectors * np.sqrt(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    costs, along = np.linalg.eigh(root @ cost @ root)
+    half = root @ along
+    shares = 2.0 / (1.0 + np.sqrt(1.0 + 4.0 * np.maximum(costs, 0.0)))
+    values, vectors = np.linalg.eigh((half * shares[:, None, :]) @ np.swapaxes(half, 1, 2))
+    return np.maximum(values, np.finfo(float).tiny), vectors
 
 
 def _moments(statistics: FactorStatistics, core: Core) -> tuple[np.ndarray, ...]:

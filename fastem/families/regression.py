@@ -30,9 +30,6 @@ EPS = float(np.finfo(float).eps)
 ALIKE = 0.02
 """Divergence from the heaviest component under which components have not parted yet."""
 
-LONGEST = 2.0
-"""Root mean square of what a Newton step may add to eta, in units of 1 / sqrt(information)."""
-
 
 class RegressionParams(NamedTuple):
     """coef (K, p), and levels (K,): the linear predictor where the features are at the centre."""
@@ -205,16 +202,6 @@ class RegressionFamily(Plain):
         inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
         along = np.einsum("kji,kj->ki", vectors, right * scale)
         return scale * np.einsum("kij,kj->ki", vectors, inverse * along)
-
-    def m_step(self, statistics: RegressionStatistics, params: Any) -> Any:
-        """A Newton step, at most `LONGEST` long."""
-        step = self.newton(statistics)
-        self.watch(statistics)
-        length = np.sqrt(np.maximum(step.gain, 0.0) / np.maximum(statistics.sum_v, np.finfo(float).tiny))
-        share = LONGEST / np.maximum(length, LONGEST)
-        return params._replace(
-            coef=params.coef + share[:, None] * step.coef, levels=params.levels + share * step.levels
-        )
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: that of sums of as many terms."""
