@@ -162,8 +162,9 @@ def _packed(
                 except StopIteration:
                     break
                 if isinstance(given, np.ndarray):
-                    rows, given = given, len(given)
-                n: int = given
+                    rows, n = given, len(given)
+                else:
+                    n = given
                 X, weight = rows[filled : filled + n], buffer.sample_weight[filled : filled + n]
                 if not known:
                     _check_finite(X, row, packing)
