@@ -29,7 +29,7 @@ from fastem.engine.monitor import ConvergenceMonitor
 DATA = Path(__file__).parents[1] / "tests" / "data"
 METHODS = None, "squarem", "anderson"
 NEAR = 1e-6
-TEXTBOOK = 400
+TEXTBOOK = 4000
 """Iterations of EM in NumPy that are tried."""
 
 COLUMNS = [
