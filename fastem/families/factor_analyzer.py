@@ -20,7 +20,7 @@ McLachlan and Peel (2000), Finite mixture models, chapter 8.
 Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM: the PX-EM algorithm, Biometrika 85.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -124,13 +124,17 @@ class FactorAnalyzer(Plain):
 
     def m_step(self, statistics: FactorStatistics, params: FactorParams) -> FactorParams:
         """The maximum of the expected log-likelihood; a component without any row keeps its parameters."""
-        after = regression(statistics, params)
+        return self.held_m_step(statistics, params, frozenset())
+
+    def held_m_step(self, statistics: FactorStatistics, params: FactorParams, fixed: frozenset[str]) -> FactorParams:
+        """The maximum over what is not held."""
+        after = regression(statistics, params, fixed)
         least = np.maximum(self.reg_covar, (RESOLVED * self.eps) ** 2 * (after.loadings**2).sum(axis=2))
         after = after._replace(noise_variances=np.maximum(after.noise_variances, least))
         empty = statistics.sum_w <= 0
         for new, old in zip(after, params, strict=True):
             new[empty] = old[empty]
-        return after
+        return self.holding(after, params, fixed)
 
     def rounding(self, params: FactorParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: of rows held with the precision eps and divided by the noise."""
@@ -219,8 +223,17 @@ class FactorAnalyzer(Plain):
 
         No more than a full covariance has, which is all that the loadings and the noise can make.
         """
+        return self._n_free(params, ())
+
+    def _n_free(self, params: FactorParams, fixed: Collection[str]) -> int:
         k, d, m = params.loadings.shape
-        return k * (d + min(d + d * m - m * (m - 1) // 2, d * (d + 1) // 2))
+        means = d * ("means" not in fixed)
+        loadings = (d * m - m * (m - 1) // 2) * ("loadings" not in fixed)
+        return k * (means + min(d * ("noise_variances" not in fixed) + loadings, d * (d + 1) // 2))
+
+    def n_held(self, params: FactorParams, fixed: Collection[str]) -> int:
+        """All but those that are still free."""
+        return self.n_parameters(params) - self._n_free(params, fixed)
 
     def sample(self, params: FactorParams, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""

@@ -58,16 +58,20 @@ class Core(NamedTuple):
         return np.square(y - g @ self.u[k].T).sum(axis=1) + np.square(g / self.roots[k]).sum(axis=1)
 
 
-def regression(statistics: FactorStatistics, params: FactorParams) -> FactorParams:
-    """The greatest expected log-likelihood, without a floor under the noise."""
+def regression(statistics: FactorStatistics, params: FactorParams, fixed: frozenset[str] = frozenset()) -> FactorParams:
+    """The greatest expected log-likelihood, without a floor under the noise, of means and loadings that are not fixed.
+
+    The best of these are the same whatever the noise. Where means stay, rows and factors are not centred: what is
+    regressed has no intercept, and the mean of the factors has nowhere to go.
+    """
     core = Core.of(params)
     u, t = core.u, core.roots
     a, eye = core.strengths / t, np.eye(t.shape[1])
-    y, z, ee, ez, zz = _moments(statistics, core)
+    y, z, ee, ez, zz = _moments(statistics, core, "means" not in fixed)
     # What the present loadings leave, times the factors; the factors' square; and how far the loadings move.
     left = (ez + (u / t[:, None, :]) @ (zz - eye)) * a[:, None, :]
     square = a[:, :, None] * zz * a[:, None, :] + eye / t[:, None, :] ** 2
-    moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2)
+    moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2) * ("loadings" not in fixed)
     spread = zz / (t[:, :, None] * t[:, None, :]) + eye * a[:, None, :] ** 2
     noise = ee + (u * (2 * ez / t[:, None, :] + u @ spread)).sum(axis=2) - (moved * left).sum(axis=2)
     # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
@@ -75,17 +79,21 @@ def regression(statistics: FactorStatistics, params: FactorParams) -> FactorPara
     values = np.maximum(values, (t**-2.0).min(axis=1, keepdims=True))  # rounding may leave less, and below 0
     stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     moved += (u * core.strengths[:, None, :] + moved) @ stretch
-    return FactorParams(
+    after = FactorParams(
         params.means + core.deviations * y,
         params.loadings + core.deviations[:, :, None] * (moved @ core.vt),
         np.maximum(noise, 0.0) * params.noise_variances,
     )
+    return after._replace(loadings=params.loadings) if "loadings" in fixed else after
 
 
-def _moments(statistics: FactorStatistics, core: Core) -> tuple[np.ndarray, ...]:
-    """Means of y (K, d) and z (K, m), and about them the second moments ee (K, d), ez (K, d, m) and zz (K, m, m)."""
+def _moments(statistics: FactorStatistics, core: Core, centred: bool) -> tuple[np.ndarray, ...]:
+    """Means of y (K, d) and z (K, m), and about them the second moments ee (K, d), ez (K, d, m) and zz (K, m, m).
+
+    About 0, in the place of the means, unless `centred`.
+    """
     sum_w, t = np.maximum(statistics.sum_w, np.finfo(float).tiny)[:, None], core.roots
-    y = statistics.sum_y / sum_w
+    y = statistics.sum_y / sum_w * centred
     g = np.einsum("kjf,kj->kf", core.u, y)
     z, e = g / t, y - np.einsum("kjf,kf->kj", core.u, g)
     ee = statistics.sum_ee / sum_w - e**2
