@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from fastem.engine.stepwise import StepSize
     from fastem.factor_analyzer import FactorAnalyzerMixture
     from fastem.families.user_bricks import brick
+    from fastem.generalized_regression import LogisticRegressionMixture, PoissonRegressionMixture
     from fastem.heavy_tails import StudentTMixture
     from fastem.impute import GaussianImputer
     from fastem.latent_class import CategoricalMixture
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fastem.positive import ExponentialMixture, GammaMixture
     from fastem.product import Product
     from fastem.product_mixture import ProductMixture
-    from fastem.regression import LinearRegressionMixture, LogisticRegressionMixture, PoissonRegressionMixture
+    from fastem.regression import LinearRegressionMixture
     from fastem.selection import select
     from fastem.sources import Chunks
     from fastem.user_mixture import Mixture
@@ -62,12 +63,12 @@ ROOMS = {
     "GaussianImputer": "fastem.impute",
     "GaussianMixture": "fastem.mixture",
     "LinearRegressionMixture": "fastem.regression",
-    "LogisticRegressionMixture": "fastem.regression",
+    "LogisticRegressionMixture": "fastem.generalized_regression",
     "Mixture": "fastem.user_mixture",
     "MultinomialMixture": "fastem.discrete",
     "NegativeBinomialMixture": "fastem.negative_binomial",
     "PoissonMixture": "fastem.discrete",
-    "PoissonRegressionMixture": "fastem.regression",
+    "PoissonRegressionMixture": "fastem.generalized_regression",
     "Product": "fastem.product",
     "ProductMixture": "fastem.product_mixture",
     "StepSize": "fastem.engine.stepwise",

@@ -8,10 +8,11 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.engine.model import MixtureParams
-from fastem.estimator import MixtureEstimator
 from fastem.families.factor_analyzer import FactorAnalyzer
 from fastem.families.factor_moments import FactorParams, covariances
+from fastem.families.factor_prior import FactorPrior
 from fastem.family_mixture import FamilyMixture
+from fastem.priors import check_prior, learn_factor_prior, recall_prior
 from fastem.ranges import check_scale
 from fastem.starts import Start
 from fastem.validation import check_numbers, check_reg_covar
@@ -32,6 +33,14 @@ class FactorAnalyzerMixture(FamilyMixture):
         Factors m of a component, at most the number of columns.
     reg_covar : float, default 1e-6
         Least noise variance, in the squared units of the data.
+    prior : None, "default" or dict, default None
+        "default" maximises the posterior density under a conjugate prior: no noise variance becomes 0 (a Heywood case),
+        also where a component has few rows, or equal ones. `noise_variances_` have inverse gamma priors of 3 degrees of
+        freedom and the scale of a column's variance over ``K**(2 / d)`` (Fraley and Raftery 2007), `loadings_` of a
+        column the mean 0 and the covariance ``noise_variances_ / 0.01`` I (Akaike 1987), `means_` that of the prior of
+        :class:`fastem.GaussianMixture`, as if 0.01 rows stood at the mean of the data. A dict has other values of
+        "shrinkage" (0.01) and "mean" (d,), "dof" (3) and "scale", a number or (d,), and "loadings" (0.01). The
+        log-likelihood that is monitored then includes the prior's logarithm, but for a constant.
     tol, max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, \
 max_time, on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`. EM of factors is slow where the noise is small beside them.
@@ -47,6 +56,8 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         L of each component, in the units of the data; rotations and signs of its columns are arbitrary.
     noise_variances_ : (K, d)
         psi of each component.
+    prior_mean_, prior_scale_ : (d,), (d,) or number
+        Those of the prior, where there is one.
     converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
         As in :class:`fastem.GaussianMixture`.
 
@@ -61,6 +72,8 @@ max_time, on_collapse, accelerate, weight_concentration_prior
     Ghahramani and Hinton (1996), The EM algorithm for mixtures of factor analyzers, CRG-TR-96-1, University of Toronto.
     McLachlan and Peel (2000), Finite mixture models, Wiley, chapter 8.
     Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM: the PX-EM algorithm, Biometrika 85.
+    Akaike (1987), Factor analysis and AIC, Psychometrika 52. Fraley and Raftery (2007), Bayesian regularization for
+    normal mixture estimation and model-based clustering, Journal of Classification 24.
 
     Examples
     --------
@@ -100,6 +113,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         max_time=None,
         on_collapse="restart",
         accelerate="squarem",
+        prior=None,
         weight_concentration_prior=None,
     ):
         self._store(locals())
@@ -120,9 +134,12 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         return covariances(FactorParams(self.means_, self.loadings_, self.noise_variances_))
 
     def _validate_parameters(self) -> None:
-        MixtureEstimator._validate_parameters(self)  # without the prior, of which there is none here
+        super()._validate_parameters()
         check_numbers(self, Integral, {"n_factors": 1})
         check_numbers(self, Real, {"reg_covar": 0})
+
+    def _check_prior(self) -> None:
+        check_prior(self.prior, ("default",), FactorPrior)
 
     def _check_start(self, start: Start) -> None:
         d = start.sample.X.shape[1]
@@ -132,6 +149,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
                 f"are wanted, and fewer say more. Use n_factors <= {d}, or fastem.GaussianMixture"
             )
         check_scale(start.sample.X)
+        learn_factor_prior(self, start)
         names = getattr(self, "feature_names_in_", None)
         if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
@@ -145,7 +163,11 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         return params
 
     def _family(self, dtype: Any = np.float64) -> FactorAnalyzer:
-        return FactorAnalyzer(self.n_factors, self.reg_covar, np.finfo(dtype).eps)
+        family = FactorAnalyzer(self.n_factors, self.reg_covar, np.finfo(dtype).eps)
+        recall_prior(self, family, FactorPrior)
+        return family
 
     def _known_family(self, dtype: Any = np.float64) -> FactorAnalyzer:
-        return FactorAnalyzer(self.loadings_.shape[2], self.reg_covar, np.finfo(dtype).eps)
+        family = self._family(dtype)
+        family.n_factors = self.loadings_.shape[2]
+        return family

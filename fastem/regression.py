@@ -1,4 +1,4 @@
-"""Mixtures of regressions: fit(X, y)."""
+"""Mixtures of linear regressions: fit(X, y)."""
 
 import warnings
 from numbers import Real
@@ -7,13 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastem.families.linear_regression import LinearRegression, LinearRegressionParams
-from fastem.families.logistic_regression import LogisticRegression
-from fastem.families.poisson_regression import PoissonRegression
-from fastem.families.regression import RegressionParams
-from fastem.fitting import Outcome
+from fastem.priors import learn_line_prior, recall_line_prior
 from fastem.regression_mixture import RegressionMixture
-from fastem.responses import check_counts_of, names_of
-from fastem.separation import warn_of_separation
 from fastem.starts import Start
 from fastem.validation import check_choice, check_numbers, check_reg_covar
 
@@ -86,6 +81,7 @@ on_collapse, accelerate, weight_concentration_prior
 
     params_type = LinearRegressionParams
     fields = "coef", "intercept", "variances"
+    _learn_prior, _recall_prior = learn_line_prior, recall_line_prior
 
     def __init__(
         self,
@@ -129,170 +125,3 @@ on_collapse, accelerate, weight_concentration_prior
 
     def _check_rows(self, X: np.ndarray, reset: bool) -> None:
         pass
-
-
-class _GeneralizedMixture(RegressionMixture):
-    """Regressions whose M-step is a Newton step, from sums that hold at the current parameters alone."""
-
-    params_type = RegressionParams
-    _algorithms = ("batch",)
-
-
-class PoissonRegressionMixture(_GeneralizedMixture):
-    """Mixture of Poisson regressions, y ~ Poisson(exposure exp(intercept_k + coef_k . x)) with probability weight_k.
-
-    Inside, X and y are copied once to one table [X, y] in X's dtype. Means above exp(600) of unit exposure (exp(60) in
-    float32) are taken for that.
-
-    Parameters
-    ----------
-    n_components : int, default 1
-    fit_intercept : bool, default True
-    exposure : int, str or None
-        Number or name of the column of X that says how long, or over how much, the counts were taken.
-    tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
-on_collapse, accelerate, weight_concentration_prior
-        As in :class:`fastem.GaussianMixture`.
-    init_params, weights_init, params_init
-        As in :class:`fastem.LinearRegressionMixture`; there are no variances.
-
-    Attributes
-    ----------
-    weights_ : (K,)
-    coef_ : (K, p)
-        0 in the column of the `exposure`.
-    intercept_ : (K,)
-        As `coef_` in float64, on the scale of log y.
-    centre_, converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
-        As in :class:`fastem.LinearRegressionMixture`.
-
-    References
-    ----------
-    Wang, Puterman, Cockburn and Le (1996), Mixed Poisson regression models with covariate dependent rates, Biometrics
-    52.
-
-    Examples
-    --------
-    >>> import numpy as np, fastem
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.uniform(0, 3, 2000)
-    >>> y = rng.poisson(np.exp(np.where(rng.random(2000) < 0.5, 1 + x, 3 - x)))
-    >>> model = fastem.PoissonRegressionMixture(2, random_state=0).fit(x[:, None], y)
-    >>> np.sort(model.coef_[:, 0]).round(1)
-    array([-1.,  1.])
-    """
-
-    size_name = "exposure"
-
-    def __init__(
-        self,
-        n_components=1,
-        *,
-        fit_intercept=True,
-        exposure=None,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=1,
-        init_params="race",
-        weights_init=None,
-        params_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-        callback=None,
-        max_time=None,
-        on_collapse="restart",
-        accelerate="squarem",
-        weight_concentration_prior=None,
-    ):
-        self._store(locals())
-
-    def _make_family(self, dtype: Any) -> PoissonRegression:
-        return PoissonRegression(self.fit_intercept, self._size(), np.finfo(dtype).eps)
-
-    def _check_rows(self, X: np.ndarray, reset: bool) -> None:
-        check_counts_of(X, names_of(self, X.shape[1]), self._size(), trials=False)
-
-
-class LogisticRegressionMixture(_GeneralizedMixture):
-    """Mixture of logistic regressions: y successes of some trials, with log-odds intercept_k + coef_k . x.
-
-    With one trial a row, several components are identified only weakly: give rows of several trials where there are.
-    Inside, X and y are copied once to one table [X, y] in X's dtype.
-
-    Parameters
-    ----------
-    n_components : int, default 1
-    fit_intercept : bool, default True
-    trials : int, str or None
-        Number or name of the column of X that holds the number of trials, of which y are successes; None for 1.
-    tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
-on_collapse, accelerate, weight_concentration_prior
-        As in :class:`fastem.GaussianMixture`.
-    init_params, weights_init, params_init
-        As in :class:`fastem.LinearRegressionMixture`; there are no variances.
-
-    Attributes
-    ----------
-    weights_ : (K,)
-    coef_ : (K, p)
-        0 in the column of the `trials`.
-    intercept_ : (K,)
-        As `coef_` in float64, in log-odds.
-    centre_, converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
-        As in :class:`fastem.LinearRegressionMixture`.
-
-    References
-    ----------
-    Follmann and Lambert (1989), Generalizing logistic regression by nonparametric mixing, JASA 84.
-
-    Examples
-    --------
-    >>> import numpy as np, fastem
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.uniform(-2, 2, 2000)
-    >>> y = rng.binomial(20, 1 / (1 + np.exp(np.where(rng.random(2000) < 0.5, -2 * x, 2 * x))))
-    >>> X = np.column_stack([x, np.full(2000, 20)])
-    >>> model = fastem.LogisticRegressionMixture(2, trials=1, random_state=0).fit(X, y)
-    >>> np.sort(model.coef_[:, 0]).round(1)
-    array([-2.,  2.])
-    """
-
-    size_name = "trials"
-
-    def __init__(
-        self,
-        n_components=1,
-        *,
-        fit_intercept=True,
-        trials=None,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=1,
-        init_params="race",
-        weights_init=None,
-        params_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-        callback=None,
-        max_time=None,
-        on_collapse="restart",
-        accelerate="squarem",
-        weight_concentration_prior=None,
-    ):
-        self._store(locals())
-
-    def _make_family(self, dtype: Any) -> LogisticRegression:
-        return LogisticRegression(self.fit_intercept, self._size(), np.finfo(dtype).eps)
-
-    def _record(self, outcome: Outcome, dtype: np.dtype, start: str) -> None:
-        super()._record(outcome, dtype, start)
-        warn_of_separation(self, outcome.collapse.scale.deviation[:-1])
-
-    def _check_rows(self, X: np.ndarray, reset: bool) -> None:
-        check_counts_of(X, names_of(self, X.shape[1]), self._size(), trials=True)

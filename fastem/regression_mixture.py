@@ -1,6 +1,6 @@
 """What the mixtures of regressions share: X and y as one table, starting lines, predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from fastem.families.regression import RegressionFamily
 from fastem.family_mixture import FamilyMixture
 from fastem.inits import check_init
 from fastem.labels import start_from
-from fastem.priors import learn_line_prior, recall_line_prior
 from fastem.ranges import check_scale
 from fastem.responses import Labelled, both, opened_with_response
 from fastem.start_lines import starting_lines
@@ -26,6 +25,8 @@ class RegressionMixture(FamilyMixture):
     fields: tuple[str, ...] = ("coef", "intercept")
     size_name: str | None = None
     _responds = True
+    _learn_prior: Callable
+    _recall_prior: Callable
     fit_intercept: bool
     coef_: np.ndarray
     intercept_: np.ndarray
@@ -68,7 +69,7 @@ class RegressionMixture(FamilyMixture):
             family.centre = np.zeros(0)  # that of an earlier fit
         elif hasattr(self, "spread_"):
             family.scale = spread(self.spread_[:, 0], self.spread_[:, 1:])
-            recall_line_prior(self, family)
+            self._recall_prior(family)
         return family
 
     def _check_start(self, start: Start) -> None:
@@ -77,7 +78,7 @@ class RegressionMixture(FamilyMixture):
         family.scale = start.scale
         self.spread_ = np.column_stack([start.scale.mean, start.scale.covariance])
         self.centre_ = family.centre = family.centred_at(start.scale.mean)
-        learn_line_prior(self, start)
+        self._learn_prior(start)
 
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
         if known:

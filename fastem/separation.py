@@ -21,7 +21,8 @@ def warn_of_separation(estimator: Any, deviation: np.ndarray) -> None:
     warnings.warn(
         f"component {k} has the coefficient {estimator.coef_[k, j]:.3g} of column {names_of(estimator, j + 2)[j]!r}: "
         "its rows are separated, so that the likelihood grows with the coefficients without end, and where they "
-        "stopped says nothing. Use fewer components, leave the column out, or give more rows, or trials a row",
+        "stopped says nothing. Use prior=1.0, or fewer components, leave the column out, or give more rows, or trials "
+        "a row",
         ConvergenceWarning,
         stacklevel=6,
     )

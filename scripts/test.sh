@@ -24,7 +24,8 @@ if [[ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]] || ! "$venv/bin/python" 
     echo "making $venv with $("$python" --version); this takes a minute or two, once"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test,plot]'
+    # Modules are compiled when they are imported, and most of these 8000 never are.
+    "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check -e '.[test,plot]'
     echo "$stamp" >"$venv/stamp"
 fi
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import digamma
-from scipy.stats import multivariate_normal, multivariate_t
+from scipy.special import digamma, expit, logsumexp
+from scipy.stats import beta, gamma, invgamma, multivariate_normal, multivariate_t, norm
 
 Array = NDArray[np.float64]
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -199,3 +199,32 @@ def _covariances(scatter: Array, sum_w: Array, covariance_type: str, reg_covar: 
 
 def _weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     return np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+
+
+def factor_log_posterior(
+    X: ArrayLike, sample_weight: ArrayLike | None, weights: Array, model: tuple[Array, Array, Array], prior: dict
+) -> float:
+    """Log-likelihood of factor analysers (means, loadings, noise variances), and SciPy's logarithm of their prior."""
+    X = np.asarray(X, dtype=np.float64)
+    joint, total = np.zeros((len(X), len(weights))), 0.0
+    for k, (mean, loadings, noise) in enumerate(zip(*model, strict=True)):
+        covariance = loadings @ loadings.T + np.diag(noise)
+        joint[:, k] = np.log(weights[k]) + multivariate_normal(mean, covariance).logpdf(X)
+        total += multivariate_normal(prior["mean"], covariance / prior["shrinkage"]).logpdf(mean)
+        total += invgamma(prior["dof"] / 2, scale=np.asarray(prior["scale"]) / 2).logpdf(noise).sum()
+        total += norm.logpdf(loadings, 0, np.sqrt(noise / prior["loadings"])[:, None]).sum()
+    return float(total + _weights(sample_weight, len(X)) @ logsumexp(joint, axis=1))
+
+
+def regression_log_prior(
+    coef: Array, levels: Array, rows: float, mean: float, size: float, variances: Array, kind: str
+) -> float:
+    """Of counts or successes: a gamma or beta distribution of the mean at the centre, as one of its link; normals."""
+    if kind == "poisson":
+        information = mean
+        middle = gamma(rows * mean, scale=1 / (rows * size)).logpdf(np.exp(levels)) + levels
+    else:
+        information, p = mean * (1 - mean / size), expit(levels)
+        middle = beta(rows * mean, rows * (size - mean)).logpdf(p) + np.log(p * (1 - p))
+    live = variances > 0
+    return float(middle.sum() + norm.logpdf(coef[:, live], 0, (rows * information * variances[live]) ** -0.5).sum())

@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp, psi
 
 import fastem
+from fastem.engine.chunks import chunk
 from fastem.families import gamma, negative_binomial, negative_binomial_size
 from fastem.kernels import counts
 from fastem.kernels.mixture import load_tile, make_tile, mixture_e_step, normalize
@@ -212,7 +213,8 @@ def test_compiled_bricks_are_the_python_ones(name: str, d: int, dtype: type) -> 
     prepared = family.prepare(params, np.dtype(dtype), np.full(k, 1 / k))
     log_prob, accumulate = family.bricks(prepared)
     plain, compiled = (family.zeros(params, 1, prepared) for _ in range(2))
-    tile, weight, total = make_tile(np.dtype(dtype), d, k, lanes), rng.uniform(0, 2, n).astype(dtype), 0.0
+    X, weight = chunk(X, rng.uniform(0, 2, n))
+    tile, total = make_tile(np.dtype(dtype), d, k, lanes), 0.0
     for first in range(0, n, lanes):
         load_tile(X, weight, first, min(lanes, n - first), prepared.shift, tile)
         log_prob(tile, prepared, tile.resp)

@@ -19,6 +19,7 @@ N = 331
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 PRIORS = [(case, 0.0) for case in CASES]
 PRIORS += [(case, 2.0) for case in CASES if case.make(K).get_params().get("prior") is not None]  # those of numbers
+PRIORS += [(case, "default") for case in CASES if case.name == "factors"]
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
@@ -95,7 +96,7 @@ def test_a_step_is_that_of_the_textbook(case: FamilyCase) -> None:
 
 @pytest.mark.parametrize(("case", "prior"), PRIORS, ids=lambda value: getattr(value, "name", str(value)))
 @pytest.mark.parametrize("accelerate", [None, "squarem", "anderson"])
-def test_the_objective_never_falls(case: FamilyCase, prior: float, accelerate: str | None) -> None:
+def test_the_objective_never_falls(case: FamilyCase, prior: Any, accelerate: str | None) -> None:
     X = rows(case)
     options = {"prior": prior} if prior else {}
     for seed in range(2):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import quietly
-from family_cases import CASES, student_t_rows
+from family_cases import CASES, mixed_rows, student_t_rows
 
 import fastem
 
@@ -40,28 +40,40 @@ def tailed(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.standard_t(3, (n, 2)) + np.array([[2.0, 9.0], [-5.0, 3.0]])[rng.integers(2, size=n)]
 
 
-DISPERSED = "gamma", "negative_binomial"
-PLAIN = {"reg_covar": 0.0}
+PLAIN: dict[str, Any] = {"reg_covar": 0.0}
 MODELS: dict[str, tuple[Any, Any]] = {
     case.name: (case.make, case.rows) for case in CASES if not case.name.startswith("student-t")
 }
-MODELS |= {f"{name}-prior": (partial(MODELS[name][0], prior=2.0), MODELS[name][1]) for name in DISPERSED}
 MODELS |= {
     "full": (partial(fastem.GaussianMixture, **PLAIN), student_t_rows),
     "tied": (partial(fastem.GaussianMixture, covariance_type="tied", **PLAIN), student_t_rows),
-    "diag-prior": (partial(fastem.GaussianMixture, covariance_type="diag", prior="default", **PLAIN), student_t_rows),
+    "diag": (partial(fastem.GaussianMixture, covariance_type="diag", **PLAIN), student_t_rows),
+    "spherical": (partial(fastem.GaussianMixture, covariance_type="spherical", **PLAIN), student_t_rows),
     "student-t": (partial(fastem.StudentTMixture, **PLAIN), tailed),
     "student-t-shared": (partial(fastem.StudentTMixture, covariance_type="diag", share_df=True, **PLAIN), tailed),
-    "student-t-prior": (partial(fastem.StudentTMixture, prior="default", **PLAIN), tailed),
     "linear": (partial(fastem.LinearRegressionMixture, **PLAIN), partial(lines, straight)),
     "linear-origin": (partial(fastem.LinearRegressionMixture, fit_intercept=False, **PLAIN), partial(lines, straight)),
-    "linear-prior": (
-        partial(fastem.LinearRegressionMixture, prior=3.0, share_variance=True, **PLAIN),
-        partial(lines, straight),
-    ),
+    "linear-shared": (partial(fastem.LinearRegressionMixture, share_variance=True, **PLAIN), partial(lines, straight)),
     "poisson-lines": (fastem.PoissonRegressionMixture, partial(lines, counts)),
+    "poisson-origin": (partial(fastem.PoissonRegressionMixture, fit_intercept=False), partial(lines, counts)),
     "logistic-lines": (fastem.LogisticRegressionMixture, partial(lines, answers)),
 }
+STRONG = {"shrinkage": 9.0, "dof": 20.0, "scale": 30.0}
+PRIORS: dict[str, Any] = {"factors": STRONG | {"loadings": 15.0}}
+PRIORS |= {name: STRONG | {"scale": 30 * np.eye(2)} for name in ("full", "tied", "student-t")}
+PRIORS |= {name: STRONG for name in ("diag", "spherical", "student-t-shared")}
+"""The others are worth so many rows."""
+MODELS |= {
+    f"{name}-prior": (partial(make, prior=PRIORS.get(name, 8.0)), rows)
+    for name, (make, rows) in MODELS.items()
+    if name != "product"
+}
+RATHER = {
+    0: fastem.GaussianMixture(covariance_type="diag", prior=STRONG),
+    (3, 1): fastem.CategoricalMixture(prior=8.0),
+    2: fastem.PoissonMixture(prior=8.0),
+}
+MODELS["product-prior"] = (partial(fastem.ProductMixture, RATHER), mixed_rows)
 K = 2
 SHARED = "covariances", "variances", "df"
 """What all components may have in common."""

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -11,7 +13,10 @@ import pytest
 import reference
 from scipy.stats import multivariate_normal
 
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture, MixtureParams
 from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.families.student_t import StudentT, StudentTParams
 from fastem.kernels import jit, mixture, moments, row_moments, simd, special, triangles, whiten
 
 RNG = np.random.default_rng(5)
@@ -149,36 +154,43 @@ def test_the_stamp_follows_the_sources(tmp_path, monkeypatch) -> None:
     assert jit.stamp(moments.lane_sum) != before
 
 
-CANARIES = """
-import numpy as np
-from fastem.engine.chunks import chunk
-from fastem.engine.model import Mixture, MixtureParams
-from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.families.student_t import StudentT, StudentTParams
-rng = np.random.default_rng(0)
-for d, k, n in ((1, 1, 1), (3, 5, 129), (6, 2, 257), (9, 3, 64)):
-    guarded = np.full((n + 2, d), np.nan)
+@pytest.mark.parametrize(("d", "k", "n"), [(1, 1, 1), (3, 5, 129), (6, 2, 257), (9, 3, 64)])
+def test_kernels_stay_within_bounds(d: int, k: int, n: int, either: None) -> None:
+    """NaN around the rows would show in the sums, and Python checks the indices."""
+    rng, guarded = np.random.default_rng(0), np.full((n + 2, d), np.nan)
     guarded[1:-1] = rng.standard_normal((n, d))
-    X = guarded[1:-1]
+    data = chunk(guarded[1:-1])
     gaussian = GaussianParams(rng.standard_normal((k, d)), np.stack([np.eye(d)] * k))
     for family, components in (Gaussian(), gaussian), (StudentT(), StudentTParams(*gaussian, np.full(k, 0.1))):
         params = MixtureParams(np.full(k, 1 / k), components)
         model = Mixture(family)
-        statistics = model.e_step(params, [chunk(X)])
-        rows = model.rows(params, chunk(X), "log_prob", "labels", "responsibilities")
-        assert np.isfinite(statistics.log_likelihood), (d, k, n)
-        assert np.isclose(statistics.log_likelihood, rows["log_prob"].sum()), (d, k, n)
-        assert np.allclose(rows["responsibilities"].sum(axis=1), 1)
-        assert np.isclose(statistics.components.sum_w.sum(), n)
+        statistics = model.e_step(params, [data])
+        rows = model.rows(params, data, "log_prob", "labels", "responsibilities")
+        assert np.isfinite(statistics.log_likelihood)
+        assert statistics.log_likelihood == pytest.approx(rows["log_prob"].sum(), rel=1e-9)
+        np.testing.assert_allclose(rows["responsibilities"].sum(axis=1), 1)
+        assert statistics.components.sum_w.sum() == pytest.approx(n)
     assert np.isnan(guarded[[0, -1]]).all()
+
+
+CHECKED = """
+import numpy as np
+from fastem.engine.chunks import chunk
+from fastem.engine.model import Mixture, MixtureParams
+from fastem.families.gaussian import Gaussian, GaussianParams
+rng = np.random.default_rng(0)
+for d, k, n in ((1, 1, 1), (3, 5, 129), (6, 2, 257), (9, 3, 64)):
+    params = MixtureParams(np.full(k, 1 / k), GaussianParams(rng.standard_normal((k, d)), np.stack([np.eye(d)] * k)))
+    model, data = Mixture(Gaussian()), chunk(rng.standard_normal((n, d)))
+    total = model.e_step(params, [data]).log_likelihood
+    assert np.isclose(total, model.rows(params, data, "log_prob", "labels", "responsibilities")["log_prob"].sum())
 print("whole")
 """
 
 
-def test_kernels_stay_within_bounds(tmp_path) -> None:
-    """NaN around the rows would show in the sums, and numba checks the indices of what is no vector."""
+def test_compiled_indices_stay_within_bounds(tmp_path) -> None:
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", CANARIES], env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", CHECKED], env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "whole", run.stderr
 
 
@@ -210,23 +222,35 @@ def test_diagonal_sums_where_registers_are_short(tmp_path) -> None:
     assert run.stdout.strip() == "2", run.stderr
 
 
-def test_a_cache_that_is_cut_off_is_made_anew(tmp_path) -> None:
-    script = tmp_path / "kernel.py"
-    script.write_text(
-        "from fastem.kernels.jit import compiled\ndef add(a, b):\n    return a + b\nprint(compiled(add)(1, 2))\n"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+def family(number: int) -> Callable:
+    """One of several kernels with an index in common."""
 
-    def run() -> str:
-        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
-        return done.stdout + done.stderr
+    def e_step(x: int) -> int:
+        return x + number
 
-    assert run() == "3\n"
+    return jit.compiled(e_step)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, which each new `family` finds as one of another process would."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_cache_that_is_cut_off_is_made_anew(cache: Path) -> None:
+    def found() -> int:
+        kernel: Any = family(2)
+        assert kernel(1) == 3
+        return sum(kernel.__wrapped__.stats.cache_hits.values())
+
+    assert found() == 0
     for ending in ("nbi", "nbc"):
         for share in (0.0, 0.1, 0.9):
-            for file in (tmp_path / "cache").rglob(f"*.{ending}"):
+            assert found() == 1
+            for file in cache.rglob(f"*.{ending}"):
                 file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
-            assert run() == "3\n", (ending, share)
+            assert found() == 0, (ending, share)
 
 
 def test_an_error_of_compiling_leaves_the_cache_alone(monkeypatch) -> None:
@@ -244,36 +268,19 @@ def test_an_error_of_compiling_leaves_the_cache_alone(monkeypatch) -> None:
     assert not flushed
 
 
-RACE = """
-import sys
-from fastem.kernels.jit import compiled
-
-def family(number):
-    def e_step(x):
-        return x + number
-    return compiled(e_step)
-
-kernels = [family(number) for number in (10, 20)]
-files = [kernel.__wrapped__._cache._cache_file for kernel in kernels]
-late = []
-if "race" in sys.argv:  # the first has taken its number when the second reads the index, and writes its code last
-    write = files[0]._save_data
-    files[0]._save_data = lambda *code: late.append(code)
-    files[1]._load_index = dict
-print(*(kernel(1) for kernel in kernels))
-for code in late:
-    write(*code)
-"""
-
-
-def test_processes_that_compile_at_the_same_time(tmp_path) -> None:
+@pytest.mark.usefixtures("cache")
+def test_processes_that_compile_at_the_same_time() -> None:
     """Families share an index: the one that writes it last must not name the other's code as its own."""
-    script = tmp_path / "kernels.py"
-    script.write_text(RACE)
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    for argument in ("race", "read", "race", "read"):
-        done = subprocess.run([sys.executable, script, argument], env=environment, capture_output=True, check=True)
-        assert done.stdout.split() == [b"11", b"21"], argument
+    for race in (True, False, True, False):
+        kernels: Any = [family(number) for number in (10, 20)]
+        files = [kernel.__wrapped__._cache._cache_file for kernel in kernels]
+        write, late = files[0]._save_data, []
+        if race:  # the first has taken its number when the second reads the index, and writes its code last
+            files[0]._save_data = lambda *code, late=late: late.append(code)
+            files[1]._load_index = dict
+        assert [kernel(1) for kernel in kernels] == [11, 21], race
+        for code in late:
+            write(*code)
 
 
 @pytest.mark.parametrize("invert", [triangles.invert_factors, triangles.inverter()], ids=["brick", "compiled"])

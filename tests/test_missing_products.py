@@ -16,7 +16,6 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 import fastem
-from fastem.engine import product
 from fastem.product import FAMILIES
 from fastem.product_mixture import COMPLETE
 from fastem.validation import missing_of
@@ -187,9 +186,8 @@ def test_sources_files_dtypes_and_sizes(rng: np.random.Generator, tmp_path: Path
     assert sizes.best.n_components == 2 and sizes.best.missing == "nan"
 
 
-def test_every_family_that_has_holes_in_one_product(monkeypatch: Any) -> None:
+def test_every_family_that_has_holes_in_one_product(uncompiled: None) -> None:
     """One step, uncompiled: densities of what is there by SciPy."""
-    monkeypatch.setattr(product, "from_factory", lambda factory, *bricks: factory(*bricks).__wrapped__.py_func)
     densities = {
         "bernoulli": stats.bernoulli.logpmf,
         "poisson": stats.poisson.logpmf,

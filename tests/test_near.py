@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import reference
+from scipy import stats
 
 from fastem.engine.chunks import chunk
 from fastem.engine.model import Mixture, MixtureParams
-from fastem.families import gaussian_near
+from fastem.families import covariance, gaussian_near
 from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.families.gaussian_slots import NearPrepared
+from fastem.families.gaussian_slots import NearDiagPrepared, NearPrepared, NearSlots
 from fastem.families.student_t import StudentT, StudentTParams
 from fastem.kernels import mixture
 
@@ -25,34 +26,60 @@ def gaussian(d: int, k: int) -> tuple[Gaussian, GaussianParams]:
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Moments about one shift wherever digits allow it."""
-    monkeypatch.setattr(gaussian_near, "worthwhile", lambda k, d, dtype: True)
+    monkeypatch.setattr(gaussian_near, "worthwhile", lambda *shape: True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("d", "k"), [(4, 2), (5, 12), (8, 9), (17, 4)])
-def test_moments_of_near_components_uncompiled(d: int, k: int, dtype: type, together: None) -> None:
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_moments_of_near_components_uncompiled(
+    covariance_type: str, d: int, k: int, dtype: type, together: None
+) -> None:
     n, lanes = 100, 128
-    family, params = gaussian(d, k)
-    params = params._replace(means=0.1 * params.means)
+    params = gaussian(d, k)[1]
+    family = Gaussian(covariance_type, 0.0)
+    params = GaussianParams(0.1 * params.means, covariance.reduce(params.covariances, covariance_type))
     X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
     prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
-    assert isinstance(prepared, NearPrepared)
+    assert isinstance(prepared, NearPrepared if covariance_type == "full" else NearDiagPrepared)
     tile = mixture.make_tile(X.dtype, d, k, lanes)
     mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
-    # The rows of two tiles: one of them belongs to all components, the other to one.
-    for live in (np.ones(k), np.arange(k) == 0):
+    tile.root[:] = np.nan  # not read
+    # The rows of three tiles: they belong to all components, to one, and to one at random and in part to another.
+    one = np.eye(k)[RNG.integers(0, k, n)]
+    for live in (np.ones(k), np.arange(k) == 0, one + 1e-9 * np.roll(one, 1, axis=1)):
         resp = (RNG.uniform(0.5, 1.0, (n, k)) * live).astype(dtype)
-        tile.resp[:k, :n], tile.root[:k, :n] = resp.T, np.sqrt(resp.T)
-        tile.resp[:, n:] = tile.root[:, n:] = 0
+        tile.resp[:k, :n] = resp.T
+        tile.resp[:, n:] = 0
         statistics = family.zeros(params, 1, prepared)
         family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
-        assert statistics.segments.any() == live.all()
+        assert isinstance(statistics, NearSlots)
         sums = family.unpad(statistics, params, prepared)
         y = X.astype(float)[:, None] - params.means
         eps = 1e-12 if dtype == np.float64 else 1e-4
+        wanted = "nk,nki,nkj->kij" if covariance_type == "full" else "nk,nki,nki->ki"
         np.testing.assert_allclose(sums.sum_w, resp.astype(float).sum(axis=0), rtol=eps)
         np.testing.assert_allclose(sums.sum_x, np.einsum("nk,nkj->kj", resp, y), rtol=eps, atol=n * eps)
-        np.testing.assert_allclose(sums.sum_xx, np.einsum("nk,nki,nkj->kij", resp, y, y), rtol=eps, atol=n * eps)
+        np.testing.assert_allclose(sums.sum_xx, np.einsum(wanted, resp, y, y), rtol=eps, atol=n * eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_densities_of_near_components_in_units_of_their_deviations(dtype: type, together: None) -> None:
+    d, k, n, lanes = 5, 3, 64, 64
+    params = GaussianParams(RNG.standard_normal((k, d)), RNG.uniform(0.5, 2.0, (k, d)))
+    X, family = (10 * RNG.standard_normal((n, d))).astype(dtype), Gaussian("diag", 0.0)
+    found = []
+    for one in (family, family.careful()):
+        prepared = one.prepare(params, np.dtype(dtype), np.ones(k))
+        assert isinstance(prepared, NearDiagPrepared) == (one is family)
+        tile = mixture.make_tile(X.dtype, d, k, lanes)
+        mixture.load_tile(X, np.zeros(0), 0, n, prepared.shift, tile)
+        one.bricks(prepared)[0](tile, prepared, tile.resp)
+        found.append(tile.resp[:k].copy())
+    y = X.astype(float)[:, None] - params.means
+    wanted = stats.norm.logpdf(y, scale=np.sqrt(params.covariances)).sum(axis=2).T
+    for log_prob in found:
+        np.testing.assert_allclose(log_prob, wanted, rtol=1e-13 if dtype == np.float64 else 1e-5)
 
 
 @pytest.mark.parametrize(("spread", "near"), [(1.0, True), (4.0, True), (1e3, False)])
@@ -99,11 +126,13 @@ def test_huge_numbers_without_weight(together: None) -> None:
     prepared = family.prepare(params, X.dtype, np.ones(k))
     tile = mixture.make_tile(X.dtype, d, k, lanes)
     mixture.load_tile(X, weight, 0, lanes, prepared.shift, tile)
-    tile.resp[:k] = tile.root[:k] = weight
+    tile.resp[:k] = weight
     statistics = family.zeros(params, 1, prepared)
     with np.errstate(over="ignore"):
         family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
-    assert not statistics.segments.any() and np.isfinite(statistics.sum_xx).all()
+    sums = family.unpad(statistics, params, prepared)
+    y = np.delete(X, 3, axis=0) - params.means[:, None]
+    np.testing.assert_allclose(sums.sum_xx, np.einsum("kni,knj->kij", y, y), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -128,9 +128,8 @@ def test_same_bits_for_any_number_of_threads_and_any_block(monkeypatch: Any) -> 
 # All families, by SciPy.
 
 
-def test_every_family_in_one_product(monkeypatch: Any) -> None:
+def test_every_family_in_one_product(uncompiled: None) -> None:
     """A step over groups of all families, uncompiled: densities by SciPy, M-steps by each family's textbook."""
-    monkeypatch.setattr(product, "from_factory", lambda factory, *bricks: factory(*bricks).__wrapped__.py_func)
     names = "bernoulli categorical exposure multinomial exponential gamma negative_binomial student-t".split()
     cases = [case for case in CASES if case.name in names]
     own = {"exposure": fastem.PoissonMixture(exposure=1)}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.engine import tree
-from fastem.engine.chunks import Chunk
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.threads import run_slots
 from fastem.kernels.mixture import Tile, make_tile, mixture_e_step, mixture_rows, mixture_sums
 from fastem.kernels.simd import GROUP, NATIVE_OF
@@ -21,9 +21,11 @@ class Slots(NamedTuple):
     """Slots that chunks may ask for; there are fewer where statistics are large."""
     prepared: tuple[np.ndarray, Any]
     sums: Any
+    used: bool
+    """Whether they still hold the sums of an earlier E-step: new memory costs as much as zeroing and merging it."""
 
 
-ONES = np.zeros(0)
+ONES = chunk(np.zeros((0, 1))).sample_weight
 """No weights: every row counts once."""
 
 SLOT_BYTES = 16 << 20
@@ -34,7 +36,7 @@ PIECE_BYTES = 1 << 18
 
 
 @functools.cache
-def from_factory(factory: Callable, *bricks: Callable) -> Callable:
+def from_factory(factory: Callable, *bricks: Any) -> Callable:
     """What the factory compiles of these bricks, made once."""
     return factory(*bricks)
 
@@ -70,6 +72,7 @@ class Fold:
         self._slots: Slots | None = None
         self._dtypes: dict[np.dtype, np.dtype] = {}
         self._sums: Any = None
+        self._prepared: Any = None
 
     def add(self, chunk: Chunk) -> float:
         """Add the statistics of a chunk; returns its log-likelihood."""
@@ -77,13 +80,17 @@ class Fold:
         lanes, most = self._grid(chunk)
         slots = self._slots
         if slots is None or slots.dtype != dtype or slots.most < most:
-            self._sums = self._merged()
+            self._merge()
             self._slots = slots = self._fresh(chunk, most)
         log_likelihood = np.zeros(min(most, len(tree.leaves(slots.sums)[0])))
         loop = self._loop(chunk, slots, log_likelihood, lanes)
         tiles = self.model.tiles.setdefault((dtype, chunk.X.shape[1], len(self.params.weights), lanes), [])
+        used = tree.leaves(slots.sums) if slots.used else []
+        self._slots = slots._replace(used=False)
 
         def run(first: int, last: int) -> None:
+            for leaf in used:
+                leaf[first:last] = 0.0
             try:
                 tile = tiles.pop()
             except IndexError:
@@ -118,31 +125,40 @@ class Fold:
     @property
     def prepared(self) -> Any:
         """What the last chunk was summed with."""
-        return self._slots.prepared[1] if self._slots else None
+        return self._prepared
 
     def sums(self) -> Any:
         """The family's statistics of all chunks."""
-        if self._slots is None:
+        self._merge()
+        if self._sums is None:
             raise ValueError("there are no rows: give at least one")
-        return self._merged()
+        return self._sums
 
     def _fresh(self, chunk: Chunk, most: int) -> Slots:
-        dtype = self._computed_in(chunk.X.dtype)
-        family, components = self.model.family, self.params.components
+        """Slots of zeros, or those that an E-step of the same form has left."""
+        dtype, family, components = self._computed_in(chunk.X.dtype), self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
+        self._prepared = prepared[1]
+        form = type(prepared[1]), tuple(map(tuple, tree.shapes(prepared[1]))), most
+        if self.model.slots[0] == form:
+            (_, sums), self.model.slots = self.model.slots, (None, None)
+            return Slots(dtype, most, prepared, sums, used=True)
         sums = family.zeros(components, 1, prepared[1])
         if most > 1:
             one = sum(a.nbytes for a in tree.leaves(sums))
             sums = family.zeros(components, min(most, max(4, SLOT_BYTES // one)), prepared[1])
-        return Slots(dtype, most, prepared, sums)
+        return Slots(dtype, most, prepared, sums, used=False)
 
-    def _merged(self) -> Any:
-        """The sums so far, or None, plus those of the slots."""
+    def _merge(self) -> None:
+        """Add the slots to the sums, and leave them to the next E-step."""
         if self._slots is None:
-            return self._sums
-        sums = tree.mapped(lambda slots: summed(slots, self.model.n_jobs), self._slots.sums)
-        sums = self.model.family.unpad(sums, self.params.components, self._slots.prepared[1])
-        return sums if self._sums is None else tree.add(self._sums, sums)
+            return
+        _, most, (_, prepared), slots, _ = self._slots
+        self._slots = None
+        sums = tree.mapped(lambda leaf: summed(leaf, self.model.n_jobs), slots)
+        self.model.slots = (type(prepared), tuple(map(tuple, tree.shapes(prepared))), most), slots
+        sums = self.model.family.unpad(sums, self.params.components, prepared)
+        self._sums = sums if self._sums is None else tree.add(self._sums, sums)
 
 
 def summed(slots: np.ndarray, n_jobs: int | None) -> np.ndarray:
@@ -184,5 +200,5 @@ def compiled_sums(family: Any, params: Any, X: np.ndarray, resp: np.ndarray) -> 
     prepared = family.prepare(params, X.dtype, np.full(k, 1.0 / k))
     kernel = from_factory(mixture_sums, family.bricks(prepared)[1])
     statistics = family.zeros(params, 1, prepared)
-    kernel(X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, grid(n, d, X.dtype)[0]))
+    kernel(chunk(X).X, resp, ONES, prepared, statistics, make_tile(X.dtype, d, k, grid(n, d, X.dtype)[0]))
     return family.unpad(statistics, params, prepared)

@@ -77,6 +77,8 @@ class Mixture:
         self.halvings = int(getattr(family, "halvings", 0))
         self.tiles: dict[tuple[np.dtype, int, int, int], list[Any]] = {}
         """Scratch of threads that are not at work, by dtype, d, K and lanes."""
+        self.slots: tuple[Any, Any] = (None, None)
+        """Memory for the sums of an E-step, and of which form it is."""
         self._known: tuple[Any, float] = (None, 0.0)
         self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._stepped: tuple[Any, Any, Any] = (None, None, None)
@@ -121,7 +123,7 @@ class Mixture:
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
         sums = fold.sums()
         if hasattr(self.family, "blurred") and self._is_blurred(sums, params.components, fold.prepared):
-            fold = self.loops.Fold(Mixture(self.family.careful(), self.n_jobs), params)
+            fold = self.loops.Fold(self._careful(), params)
             for chunk in chunks:
                 fold.add(chunk)
             sums = fold.sums()
@@ -134,6 +136,10 @@ class Mixture:
         after = self.family.m_step(sums, components)
         self._stepped = sums, components, after
         return bool(self.family.blurred(components, after, prepared))
+
+    def _careful(self) -> "Mixture":
+        """This model with the one kind of sums that loses no digits; of a row alone all kinds say the same."""
+        return Mixture(self.family.careful(), self.n_jobs) if hasattr(self.family, "careful") else self
 
     def base(self, chunk: Chunk) -> float:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""
@@ -241,7 +247,7 @@ class Mixture:
             name: np.empty(shape if name in filled else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
-        self.loops.rows(self, params, chunk, out)
+        self.loops.rows(self._careful(), params, chunk, out)
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
         if check is not None:

@@ -13,6 +13,7 @@ from fastem.engine import accumulate
 from fastem.engine.accumulate import ONES, Slots, from_factory, grid
 from fastem.engine.chunks import Chunk
 from fastem.engine.threads import run_slots
+from fastem.kernels.jit import reads_roots
 from fastem.kernels.mixture import SMALL
 from fastem.kernels.product import block_normalize, block_rows, group_accumulate, group_log_prob, make_joint, make_own
 
@@ -76,7 +77,7 @@ class Fold(accumulate.Fold):
         scores = _scores(groups, prepared, X, log_weights.size)
         second = [group.family.bricks(part)[1] for group, part in zip(groups, prepared, strict=True)]
         adds = [from_factory(group_accumulate, brick) for brick in second]
-        soften, order = from_factory(block_normalize), self.model.order(chunk)
+        soften, order = from_factory(block_normalize, any(map(reads_roots, second))), self.model.order(chunk)
 
         def loop(first: int, last: int, scratch: Any) -> None:
             scratch = joint, owns = _ordered(scratch, order)
@@ -111,7 +112,7 @@ def rows(model: Any, params: Any, chunk: Chunk, out: dict[str, np.ndarray]) -> N
     tiles = -(-n // lanes)
     log_weights, prepared = model.prepare(params, dtype)
     scores = _scores(groups, prepared.groups, chunk.X, k)
-    soften, put, order = from_factory(block_normalize), from_factory(block_rows), model.order(chunk)
+    soften, put, order = from_factory(block_normalize, False), from_factory(block_rows), model.order(chunk)
 
     def run(first: int, last: int) -> None:
         scratch = joint, _ = _ordered(_scratch(groups, dtype, k, lanes), order)

@@ -13,7 +13,8 @@ M-step
     an intercept, gives mean and loadings; what is left over the noise, and that not below `reg_covar`. All of it moves
     from the present parameters, at which E z z^T = I and E z e^T = 0 under the model. The factors found have a mean and
     a covariance of their own, at which the likelihood is as great as can be; the mean moves into that of the rows, and
-    a root of the covariance into the loadings, so that they are N(0, I) again: the step of PX-EM, never shorter.
+    a root of the covariance into the loadings, so that they are N(0, I) again: the step of PX-EM, never shorter. For
+    the prior see `factor_prior`.
 
 Ghahramani and Hinton (1996), The EM algorithm for mixtures of factor analyzers, CRG-TR-96-1, University of Toronto.
 McLachlan and Peel (2000), Finite mixture models, chapter 8.
@@ -27,6 +28,7 @@ import numpy as np
 
 from fastem.families.base import Plain, Scale
 from fastem.families.factor_moments import (
+    NOTHING,
     Core,
     FactorParams,
     FactorStatistics,
@@ -34,6 +36,7 @@ from fastem.families.factor_moments import (
     regression,
     variances,
 )
+from fastem.families.factor_prior import FactorPrior, heavier, log_density
 from fastem.kernels.factors import factor_accumulate, factor_log_prob
 from fastem.kernels.mixture import aligned
 from fastem.kernels.simd import NATIVE_OF
@@ -69,6 +72,7 @@ class FactorAnalyzer(Plain):
     def __init__(self, n_factors: int = 1, reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.n_factors, self.reg_covar, self.eps = int(n_factors), float(reg_covar), float(eps)
         self.between = {"noise_variances": (self.reg_covar, np.inf)}
+        self.prior: FactorPrior | None = None
 
     def bricks(self, prepared: Prepared) -> tuple[Callable, Callable]:
         """The pair."""
@@ -123,18 +127,25 @@ class FactorAnalyzer(Plain):
         return FactorStatistics(sum_w, sum_y[:, :d], sum_ee[:, :d], sum_ge[:, :m, :d], sum_gg)
 
     def m_step(self, statistics: FactorStatistics, params: FactorParams) -> FactorParams:
-        """The maximum of the expected log-likelihood; a component without any row keeps its parameters."""
+        """The maximum of the expected log-likelihood, and the prior's; a component without a row stays as it is."""
         return self.held_m_step(statistics, params, frozenset())
 
     def held_m_step(self, statistics: FactorStatistics, params: FactorParams, fixed: frozenset[str]) -> FactorParams:
         """The maximum over what is not held."""
-        after = regression(statistics, params, fixed)
+        core, sums, beside = Core.of(params), statistics, NOTHING
+        if self.prior is not None:
+            sums, beside = heavier(self.prior, statistics, params, core)
+        after = regression(sums, params, core, beside, self.reg_covar, fixed)
         least = np.maximum(self.reg_covar, (RESOLVED * self.eps) ** 2 * (after.loadings**2).sum(axis=2))
         after = after._replace(noise_variances=np.maximum(after.noise_variances, least))
         empty = statistics.sum_w <= 0
         for new, old in zip(after, params, strict=True):
             new[empty] = old[empty]
         return self.holding(after, params, fixed)
+
+    def log_prior(self, params: FactorParams) -> float:
+        """Logarithm of the prior density, but for a constant."""
+        return 0.0 if self.prior is None else log_density(self.prior, params)
 
     def rounding(self, params: FactorParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: of rows held with the precision eps and divided by the noise."""

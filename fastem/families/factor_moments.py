@@ -58,33 +58,78 @@ class Core(NamedTuple):
         return np.square(y - g @ self.u[k].T).sum(axis=1) + np.square(g / self.roots[k]).sum(axis=1)
 
 
-def regression(statistics: FactorStatistics, params: FactorParams, fixed: frozenset[str] = frozenset()) -> FactorParams:
-    """The greatest expected log-likelihood, without a floor under the noise, of means and loadings that are not fixed.
+class Beside(NamedTuple):
+    """What stands beside the rows, over the weight of the sums; see `factor_prior`.
 
-    The best of these are the same whatever the noise. Where means stay, rows and factors are not centred: what is
-    regressed has no intercept, and the mean of the factors has nowhere to go.
+    factors and noise (K, 1) are the weights of their variances, pull (K, 1) what is added to the factors' square, and
+    squares (K, d) to the noise, in the units of the data.
     """
-    core = Core.of(params)
+
+    factors: np.ndarray
+    noise: np.ndarray
+    pull: np.ndarray
+    squares: np.ndarray
+
+
+NOTHING = Beside(np.ones((1, 1)), np.ones((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)))
+"""Beside the rows, where there is no prior."""
+
+
+def regression(
+    statistics: FactorStatistics,
+    params: FactorParams,
+    core: Core,
+    beside: Beside = NOTHING,
+    least: float = 0.0,
+    fixed: frozenset[str] = frozenset(),
+) -> FactorParams:
+    """The greatest expected log-likelihood of what is not fixed, where the noise is at least `least`.
+
+    Where means stay, rows and factors are not centred: what is regressed has no intercept, and the mean of the factors
+    has nowhere to go; nor has their covariance where loadings stay. What the best loadings are the noise does not tell,
+    but how far a prior lets the factors expand.
+    """
     u, t = core.u, core.roots
     a, eye = core.strengths / t, np.eye(t.shape[1])
-    y, z, ee, ez, zz = _moments(statistics, core, "means" not in fixed)
+    y, _, ee, ez, zz = _moments(statistics, core, "means" not in fixed)
     # What the present loadings leave, times the factors; the factors' square; and how far the loadings move.
-    left = (ez + (u / t[:, None, :]) @ (zz - eye)) * a[:, None, :]
-    square = a[:, :, None] * zz * a[:, None, :] + eye / t[:, None, :] ** 2
+    own = (beside.factors + beside.pull * t**2)[:, :, None] * eye
+    left = (ez + (u / t[:, None, :]) @ (zz - own)) * a[:, None, :]
+    found = a[:, :, None] * zz * a[:, None, :] + (beside.factors / t**2)[:, :, None] * eye
+    square = found + (beside.pull * np.ones_like(t))[:, :, None] * eye
     moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2) * ("loadings" not in fixed)
-    spread = zz / (t[:, :, None] * t[:, None, :]) + eye * a[:, None, :] ** 2
+    spread = zz / (t[:, :, None] * t[:, None, :]) + own * a[:, None, :] ** 2
     noise = ee + (u * (2 * ez / t[:, None, :] + u @ spread)).sum(axis=2) - (moved * left).sum(axis=2)
-    # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
-    values, vectors = np.linalg.eigh(square)
-    values = np.maximum(values, (t**-2.0).min(axis=1, keepdims=True))  # rounding may leave less, and below 0
-    stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-    moved += (u * core.strengths[:, None, :] + moved) @ stretch
+    noise = np.maximum((np.maximum(noise, 0.0) * params.noise_variances + beside.squares) / beside.noise, least)
     after = FactorParams(
         params.means + core.deviations * y,
-        params.loadings + core.deviations[:, :, None] * (moved @ core.vt),
-        np.maximum(noise, 0.0) * params.noise_variances,
+        params.loadings,
+        params.noise_variances if "noise_variances" in fixed else noise,
     )
-    return after._replace(loadings=params.loadings) if "loadings" in fixed else after
+    if "loadings" in fixed:
+        return after
+    # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
+    whole = u * core.strengths[:, None, :] + moved
+    values, vectors = np.linalg.eigh(found / beside.factors[:, :, None])
+    values = np.maximum(values, (t**-2.0).min(axis=1, keepdims=True))  # rounding may leave less, and below 0
+    if beside.pull.any():
+        cost = (beside.pull / beside.factors)[:, :, None] * (
+            np.swapaxes(whole, 1, 2) @ (whole * (params.noise_variances / after.noise_variances)[:, :, None])
+        )
+        values, vectors = _less_expanded(values, vectors, cost)
+    stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    moved += whole @ stretch
+    return after._replace(loadings=params.loadings + core.deviations[:, :, None] * (moved @ core.vt))
+
+
+def _less_expanded(values: np.ndarray, vectors: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (K, m) and vectors of R, R + R cost R = M, from those of M: see `factor_prior`."""
+    root = (vectors * np.sqrt(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    costs, along = np.linalg.eigh(root @ cost @ root)
+    half = root @ along
+    shares = 2.0 / (1.0 + np.sqrt(1.0 + 4.0 * np.maximum(costs, 0.0)))
+    values, vectors = np.linalg.eigh((half * shares[:, None, :]) @ np.swapaxes(half, 1, 2))
+    return np.maximum(values, np.finfo(float).tiny), vectors
 
 
 def _moments(statistics: FactorStatistics, core: Core, centred: bool) -> tuple[np.ndarray, ...]:

@@ -19,7 +19,7 @@ from scipy.special import gammaln, polygamma, psi
 from fastem.families.base import Scale
 from fastem.families.gamma_function import inverse_digamma
 from fastem.families.linear import LinearFamily, Sums, up_to
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.linear import logarithms, products_of_two, row_sums, weighted_sums
 from fastem.kernels.simd import NATIVE_OF
 
@@ -65,6 +65,7 @@ def gamma_log_prob(tile, prepared, out):
     products_of_two(tile.columns, tile.centred, slopes, log_slopes, prepared.constant, out, k, d)
 
 
+@rootless
 @brick
 def gamma_accumulate(tile, resp, prepared, statistics, s):
     """The sums of a tile whose logarithms `gamma_log_prob` has taken."""

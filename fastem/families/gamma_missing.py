@@ -18,7 +18,7 @@ import numpy as np
 from fastem.families.gamma import Gamma, GammaParams, about_zero
 from fastem.families.linear import checked_and_padded, up_to
 from fastem.families.linear_missing import WHOLE_ROWS, LinearMissing, MissingSums
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.linear import (
     logarithms,
     masked,
@@ -74,6 +74,7 @@ def missing_gamma_log_prob(tile, prepared, out):
     add_up(part, out, k, False)
 
 
+@rootless
 @brick
 def missing_gamma_accumulate(tile, resp, prepared, statistics, s):
     """The sums of a tile whose holes and logarithms `missing_gamma_log_prob` has found."""

@@ -7,7 +7,7 @@ Statistics
     sum_w_k = sum r_ik, sum_x_k = sum r_ik (x_i - mu_k), sum_xx_k = sum r_ik (x_i - mu_k)(x_i - mu_k)^T, all about the
     current mean. Tied: the kernel sums about one common centre, sum_xx over all components at once, and `unpad` moves
     the sums to the means, which loses digits with the square of the distance in units of S: components far apart are
-    summed as full ones, each about its mean. Full ones near each other are summed about a centre too: `gaussian_near`.
+    summed as full ones, each about its mean. Others near each other are summed about a centre too: `gaussian_near`.
 M-step
     mu_k += delta_k = sum_x_k / sum_w_k; S_k = sum_xx_k / sum_w_k - delta_k delta_k^T + reg_covar I. The ridge makes it
     the maximum of the expected log-likelihood less reg_covar / 2 sum_k sum_w_k tr S_k^-1, with sum_w as it is. With a
@@ -27,7 +27,7 @@ from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
 from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
-from fastem.families.gaussian_slots import NearPrepared, Prepared, Slots, TiedPrepared, padded
+from fastem.families.gaussian_slots import NearDiagPrepared, NearPrepared, Prepared, Slots, TiedPrepared, padded
 from fastem.kernels import whiten
 from fastem.kernels.special import LOG_TWO_PI
 
@@ -55,7 +55,7 @@ class Gaussian(GaussianMoments, Plain):
 
     apart = APART
     together = True
-    """Whether full covariances near each other may be summed about one shift."""
+    """Whether moments of components near each other may be summed about one shift."""
 
     def __init__(self, covariance_type: str = "full", reg_covar: float = 1e-6, eps: float = np.finfo(float).eps):
         self.covariance_type, self.reg_covar, self.eps = covariance_type, float(reg_covar), float(eps)
@@ -67,6 +67,8 @@ class Gaussian(GaussianMoments, Plain):
         """Log_prob and accumulate; tied components far apart have those of full ones."""
         if isinstance(prepared, TiedPrepared):
             return bricks.tied_log_prob, bricks.tied_accumulate
+        if isinstance(prepared, NearDiagPrepared):
+            return bricks.near_diag_log_prob, bricks.near_accumulate
         if self.covariance_type in ("diag", "spherical"):
             return bricks.diag_log_prob, bricks.diag_accumulate
         near = isinstance(prepared, NearPrepared)
@@ -94,11 +96,15 @@ class Gaussian(GaussianMoments, Plain):
             log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
         constant = np.empty((1, k), dtype)
         constant[0] = log_det - 0.5 * d * LOG_TWO_PI
-        if self.covariance_type == "full" and self.together and gaussian_near.worthwhile(k, d, dtype):
-            near = gaussian_near.are_near(lower, centred, dtype)
-            return (NearPrepared if near else Prepared)(shift, means, packed, constant)
         if self.covariance_type != "tied":
-            return Prepared(shift, means, packed, constant)
+            full = self.covariance_type == "full"
+            near = self.together and gaussian_near.worthwhile(k, d, dtype, full)
+            if not near or not gaussian_near.are_near(lower if full else scales.reshape(k, -1), centred, dtype):
+                return Prepared(shift, means, packed, constant)
+            if full:
+                return NearPrepared(shift, means, packed, constant)
+            means[:, :d] = -centred * scales.reshape(k, -1)
+            return NearDiagPrepared(shift, means, packed, constant)
         centres = np.zeros_like(means)
         centres[:, :d] = distances = centred @ lower[0].T
         if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
@@ -107,7 +113,7 @@ class Gaussian(GaussianMoments, Plain):
 
     def blurs(self, prepared: Any) -> bool:
         """Whether sums of what is so prepared may lose digits."""
-        return isinstance(prepared, NearPrepared)
+        return isinstance(prepared, NearPrepared | NearDiagPrepared)
 
     def blurred(self, params: GaussianParams, after: GaussianParams, prepared: Any) -> bool:
         """Whether the sums that led from `params` to `after` lost too many digits, and are wanted from `careful`."""
@@ -117,6 +123,7 @@ class Gaussian(GaussianMoments, Plain):
             factors = self.precisions_cholesky(after)
         except ValueError:
             return True
+        factors = factors if factors.ndim == 3 else factors.reshape(len(factors), -1)
         return gaussian_near.blurred(params.means, after.means, factors, prepared)
 
     def careful(self) -> "Gaussian":

@@ -1,7 +1,7 @@
 """The bricks of the Gaussian family, one pair for each shape of covariance. See `gaussian` for the formulas."""
 
 from fastem.kernels import moments, products, row_moments, whiten
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.mixture import SMALL
 from fastem.kernels.simd import fma, group, like, load, native, splat, sqrt, store
 
@@ -58,19 +58,16 @@ def full_accumulate_of(tile, resp, prepared, statistics, s, k):
         row_moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
 
 
+@rootless
 @brick
 def near_accumulate(tile, resp, prepared, statistics, s):
-    """`full_accumulate`, but about the shift and for all components at once where most responsibilities are alive."""
-    d, components = prepared.shift.size, prepared.constant.shape[1]
-    if not products.begin(tile, resp, components, d):
-        full_accumulate(tile, resp, prepared, statistics, s)
-        return
-    near, padded = statistics.segments[s], prepared.means.shape[1]
+    """The moments of the tile about the shift, for all components at once."""
+    near, components = statistics.segments[s], prepared.constant.shape[1]
     for k in range(components):
         w = moments.lane_sum(resp, k, resp.shape[1])
         statistics.sum_w[s, k] += w
-        near[k, products.segments(d) * padded] += w
-    products.add_products(tile.twice, resp, components, d, padded, near)
+        near[k, near.shape[1] - products.SPARE] += w
+    products.add_moments(tile, resp, resp, components, prepared.shift.size, near)
 
 
 @brick
@@ -85,6 +82,7 @@ def tied_log_prob(tile, prepared, out):
             store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
 
 
+@rootless
 @brick
 def tied_accumulate(tile, resp, prepared, statistics, s):
     """sum_w, sum_x and the scatter of the tile about the shift."""
@@ -117,6 +115,16 @@ def diag_log_prob_of(tile, prepared, k, out):
         store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
 
 
+@brick
+def near_diag_log_prob(tile, prepared, out):
+    """`diag_log_prob` in units of the deviations: one instruction in place of two, and the digits suffice."""
+    for k in range(prepared.constant.shape[1]):
+        for b in range(0, out.shape[1], group(out)):
+            q = whiten.distance_in_units(tile.columns, b, prepared.minus_means, prepared.scales, k, prepared.shift.size)
+            store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
+
+
+@rootless
 @brick
 def diag_accumulate(tile, resp, prepared, statistics, s):
     """sum_w, sum_x, sum_xx += the moments of the tile about the means, feature by feature."""

@@ -105,6 +105,7 @@ class GaussianMissing(Gaussian):
     """The Gaussian family where NaN is an entry that was not observed."""
 
     apart = -1.0
+    together = False
 
     def extra(self, dtype: np.dtype, d: int, k: int, lanes: int) -> holes.Holes:
         """What the bricks need beside a tile."""

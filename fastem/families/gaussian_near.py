@@ -1,7 +1,8 @@
-"""Full covariances of components near each other: moments summed about one shift, all components at once.
+"""Components near each other: moments summed about one shift, all components at once.
 
 Moving them to the means loses digits with the squares of the distances. In units of S = P^-1 P^-T the sums about a mean
-have lost eps (|P| sd)^2 and those about the shift eps (|P| |mean - shift|)^2: it is the latter that must be small.
+have lost eps (|P| sd)^2 and those about the shift eps (|P| |mean - shift|)^2: it is the latter that must be small. Of
+covariances that are diagonal, each variance for itself.
 """
 
 import functools
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.kernels.products import segments
+from fastem.kernels.products import SPARE
 from fastem.kernels.simd import NATIVE_OF
 
 NEAR = {4: 1e-5, 8: 1e-12}
@@ -25,35 +26,47 @@ WASTE = 1.15
 """Products computed, in units of those that the other way computes, up to which they are faster."""
 
 
-def worthwhile(k: int, d: int, dtype: np.dtype) -> bool:
+def segments(d: int, full: bool) -> int:
+    """How many `kernels.products` has for d features."""
+    return d // 2 + 2 if full else 2
+
+
+def worthwhile(k: int, d: int, dtype: np.dtype, full: bool) -> bool:
     """Whether sums about one shift are the faster ones."""
-    if k < FEW or not 4 < d <= MOST:
-        return False
     native, fours = NATIVE_OF[dtype], -(-d // 4) * 4
-    columns = segments(d) * -(-d // native) * native
-    return columns * -(-k // 4) * 4 <= WASTE * k * (fours * (fours + 3) // 2)
+    columns = -(-d // native) * native
+    if k < FEW or d <= 4:
+        return False
+    if not full:
+        return 2 * columns <= 3 * d
+    products = segments(d, full) * columns * -(-k // 4) * 4
+    return d <= MOST and products <= WASTE * k * (fours * (fours + 3) // 2)
 
 
 def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype, slack: float = 1.0) -> bool:
-    """Whether components of factors P (K, d, d), at `centred` (K, d) from the shift, keep their digits so."""
+    """Whether components of factors P (K, d, d), or of diagonals (K, d), at `centred` (K, d) keep their digits so."""
     with np.errstate(over="ignore"):
-        lost = np.square(np.einsum("kij,kj->ki", np.abs(lower), np.abs(centred))).sum(axis=1)
+        if lower.ndim == 2:
+            lost = np.square(lower * centred)
+        else:
+            lost = np.square(np.einsum("kij,kj->ki", np.abs(lower), np.abs(centred))).sum(axis=1)
     return bool(np.finfo(dtype).eps * lost.max() <= slack * NEAR[dtype.itemsize])
 
 
 def blurred(means: np.ndarray, after: np.ndarray, factors: np.ndarray, prepared: Any) -> bool:
     """Whether components, now at `after`, shrank so far that sums about the shift have lost too much of them.
 
-    `means` are those before, `factors` (K, d, d) the upper triangles of the precisions after. Where a wide start meets
-    narrow clusters, what was small in units of S no longer is.
+    `means` are those before, `factors` the upper triangles (K, d, d) or diagonals of the precisions after. Where a wide
+    start meets narrow clusters, what was small in units of S no longer is.
     """
     far = np.maximum(np.abs(means - prepared.shift), np.abs(after - prepared.shift))
-    return not are_near(np.swapaxes(factors, 1, 2), far, prepared.means.dtype, SLACK)
+    lower = np.swapaxes(factors, 1, 2) if factors.ndim == 3 else factors
+    return not are_near(lower, far, prepared.scales.dtype, SLACK)
 
 
-def zeros(slots: int, k: int, d: int, padded: int) -> np.ndarray:
+def zeros(slots: int, k: int, segments: int, padded: int) -> np.ndarray:
     """Slots of the segments, and a place behind them for the sum of the weights."""
-    return np.zeros((slots, -(-k // 8) * 8, segments(d) * padded + 8))
+    return np.zeros((slots, -(-k // 8) * 8, segments * padded + SPARE))
 
 
 @functools.cache
@@ -64,13 +77,16 @@ def _pairs(d: int) -> tuple[np.ndarray, ...]:
     return i, j, np.where(ahead, j - i, d - (j - i)), np.where(ahead, i, j)
 
 
-def about_means(sums: np.ndarray, centred: np.ndarray, padded: int) -> tuple[np.ndarray, np.ndarray]:
-    """sum_x (K, d) and sum_xx (K, d, d) about the means, which are `centred` from the shift."""
+def about_means(sums: np.ndarray, centred: np.ndarray, padded: int, full: bool) -> tuple[np.ndarray, np.ndarray]:
+    """sum_x (K, d) and sum_xx (K, d, d) or (K, d) about the means, which are `centred` from the shift."""
     k, d = centred.shape
-    i, j, segment, place = _pairs(d)
-    sum_w, sum_xx = sums[:, segments(d) * padded, None], np.empty((k, d, d))
-    sum_xx[:, i, j] = sum_xx[:, j, i] = sums[:, segment * padded + place]
-    about_shift = sums[:, (segments(d) - 1) * padded :][:, :d]
+    last = segments(d, full) - 1
+    about_shift, sum_w = sums[:, last * padded :][:, :d], sums[:, -SPARE, None]
     sum_x = about_shift - sum_w * centred
+    if not full:
+        return sum_x, sums[:, :d] - centred * (about_shift + sum_x)
+    i, j, segment, place = _pairs(d)
+    sum_xx = np.empty((k, d, d))
+    sum_xx[:, i, j] = sum_xx[:, j, i] = sums[:, segment * padded + place]
     cross = about_shift[:, :, None] * centred[:, None, :] + centred[:, :, None] * sum_x[:, None, :]
     return sum_x, sum_xx - (cross + np.swapaxes(cross, 1, 2)) / 2

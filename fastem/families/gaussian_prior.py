@@ -19,6 +19,9 @@ from fastem.families import covariance
 from fastem.families.base import Scale
 from fastem.families.gaussian_moments import GaussianStatistics
 
+SHRINKAGE = 0.01
+"""Rows that stand at the prior's mean."""
+
 
 class GaussianPrior(NamedTuple):
     """shrinkage kappa; mean mu_P (d,); dof nu; scale L (d, d) of full and tied covariances, l of the others.
@@ -31,19 +34,24 @@ class GaussianPrior(NamedTuple):
     dof: float
     scale: np.ndarray
 
+    @classmethod
+    def about(cls, mean: np.ndarray, scale: np.ndarray) -> "GaussianPrior":
+        """With the default of the other numbers."""
+        return cls(SHRINKAGE, mean, len(mean) + 2.0, scale)
 
-SHRINKAGE = 0.01
-"""Rows that stand at the prior's mean."""
+
+def unbiased(weight: float) -> float:
+    """What makes the variance of rows of that total weight that of those they come from; not much of a few."""
+    return min(2.0, weight / (weight - 1.0)) if weight > 1 else 2.0
 
 
 def default_prior(scale: Scale, weight: float, k: int, covariance_type: str, eps: float) -> GaussianPrior:
     """Of K components of data of that total weight: 0.01 rows at their mean, and their variance over K^(2 / d)."""
     d = len(scale.mean)
-    unbiased = min(2.0, weight / (weight - 1.0)) if weight > 1 else 2.0
-    matrix = covariance.clip(scale.covariance[None], scale.deviation, eps)[0] * unbiased / k ** (2.0 / d)
+    matrix = covariance.clip(scale.covariance[None], scale.deviation, eps)[0] * unbiased(weight) / k ** (2.0 / d)
     if covariance_type in ("diag", "spherical"):
         matrix = np.array(np.trace(matrix) / d)
-    return GaussianPrior(SHRINKAGE, scale.mean, d + 2.0, matrix)
+    return GaussianPrior.about(scale.mean, matrix)
 
 
 def rows_like_the_data(scale: Scale, weight: float, k: int, covariance_type: str, eps: float) -> GaussianPrior:

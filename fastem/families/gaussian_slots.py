@@ -19,10 +19,19 @@ class Prepared(NamedTuple):
 
 
 class NearPrepared(NamedTuple):
-    """As `Prepared`, of full covariances near each other; see `gaussian_near`."""
+    """As `Prepared`, of covariances near each other; see `gaussian_near`."""
 
     shift: np.ndarray
     means: np.ndarray
+    scales: np.ndarray
+    constant: np.ndarray
+
+
+class NearDiagPrepared(NamedTuple):
+    """As `NearPrepared`, of variances; minus the means, in units of the standard deviations."""
+
+    shift: np.ndarray
+    minus_means: np.ndarray
     scales: np.ndarray
     constant: np.ndarray
 
@@ -48,11 +57,9 @@ class TiedSlots(NamedTuple):
 
 
 class NearSlots(NamedTuple):
-    """Slots of `GaussianStatistics` about the means, and segments (slots, K, m) about the shift: `kernels.products`."""
+    """Slots of weights, and segments (slots, K, m) of the moments about the shift: `kernels.products`."""
 
     sum_w: np.ndarray
-    sum_x: np.ndarray
-    sum_xx: np.ndarray
     segments: np.ndarray
 
 
@@ -68,30 +75,31 @@ def padded(d: int, dtype: np.dtype) -> int:
 def zeros(slots: int, components: int, features: int, prepared: Any, covariance_type: str) -> Slots:
     """Statistics of zeros, padded for either dtype."""
     k, d = -(-components // 4) * 4, padded(features, np.dtype(np.float32))
-    sums = np.zeros((slots, k)), np.zeros((slots, k, d))
+    if isinstance(prepared, NearPrepared | NearDiagPrepared):
+        segments = gaussian_near.segments(features, covariance_type == "full")
+        near = gaussian_near.zeros(slots, components, segments, prepared[1].shape[1])
+        return NearSlots(np.zeros((slots, k)), near)
+    moments = np.zeros((slots, k)), np.zeros((slots, k, d))
     if isinstance(prepared, TiedPrepared):
-        return TiedSlots(*sums, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
-    if isinstance(prepared, NearPrepared):
-        segments = gaussian_near.zeros(slots, components, features, prepared.means.shape[1])
-        return NearSlots(*sums, np.zeros((slots, k, d, d)), segments)
+        return TiedSlots(*moments, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
     square = covariance_type in ("full", "tied")
-    return GaussianStatistics(*sums, np.zeros((slots, k, d, d) if square else (slots, k, d)))
+    return GaussianStatistics(*moments, np.zeros((slots, k, d, d) if square else (slots, k, d)))
 
 
 def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: str) -> GaussianStatistics:
     """Slots summed in their order, padding off, the triangle mirrored, all about the means (K, d)."""
     k, d = means.shape
+    centred = means - prepared.shift
+    if isinstance(statistics, NearSlots):
+        segments, full = statistics.segments.sum(axis=0)[:k], covariance_type == "full"
+        moments = gaussian_near.about_means(segments, centred, prepared[1].shape[1], full)
+        return GaussianStatistics(statistics.sum_w.sum(axis=0)[:k], *moments)
     sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
     sum_xx = statistics.sum_xx.sum(axis=0)
     if covariance_type in ("diag", "spherical"):
         return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
     sum_xx = sum_xx[..., :d, :d]
     sum_xx = np.where(covariance.upper_triangle(d), sum_xx, np.swapaxes(sum_xx, -1, -2))
-    centred = means - prepared.shift
-    if isinstance(statistics, NearSlots):
-        segments = statistics.segments.sum(axis=0)[:k]
-        near_x, near_xx = gaussian_near.about_means(segments, centred, prepared.means.shape[1])
-        return GaussianStatistics(sum_w, sum_x + near_x, sum_xx[:k] + near_xx)
     if isinstance(prepared, TiedPrepared):
         about = sum_x - sum_w[:, None] * centred
         cross = centred.T @ sum_x

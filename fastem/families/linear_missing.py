@@ -20,7 +20,7 @@ from fastem.families.bernoulli import Bernoulli
 from fastem.families.exponential import Exponential
 from fastem.families.linear import LinearFamily, checked_and_padded, up_to
 from fastem.families.poisson import Poisson
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.linear import part_holes, products_of_two, row_sums, weighted_sums
 
 WHOLE_ROWS = np.zeros(0, np.int64)
@@ -57,6 +57,7 @@ def missing_linear_log_prob(tile, prepared, out):
     products_of_two(tile.columns, tile.centred, prepared.slopes, prepared.levels, prepared.constant, out, k, d)
 
 
+@rootless
 @brick
 def missing_linear_accumulate(tile, resp, prepared, statistics, s):
     """The sums of a tile whose holes `missing_linear_log_prob` has found."""

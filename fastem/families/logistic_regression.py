@@ -5,7 +5,7 @@ Density
 Statistics
     Those of `regression` with v = m p (1 - p) and v z = y - m p, p = 1 / (1 + exp(-eta)).
 M-step
-    A Newton step.
+    A Newton step; for the prior see `generalized_regression`.
 
 Follmann and Lambert (1989), Generalizing logistic regression by nonparametric mixing, JASA 84.
 """
@@ -13,12 +13,13 @@ Follmann and Lambert (1989), Generalizing logistic regression by nonparametric m
 import numpy as np
 from scipy.special import expit, gammaln
 
+from fastem.families.generalized_regression import GeneralizedRegression
 from fastem.families.linear import WIDE
-from fastem.families.regression import RegressionFamily, RegressionParams
+from fastem.families.regression import RegressionParams
 from fastem.kernels import regression as kernels
 
 
-class LogisticRegression(RegressionFamily):
+class LogisticRegression(GeneralizedRegression):
     """The family of successes whose log-odds are linear in the features."""
 
     log_prob, accumulate = kernels.logistic_log_prob, kernels.logistic_accumulate
@@ -30,6 +31,18 @@ class LogisticRegression(RegressionFamily):
     def mean(self, eta: np.ndarray, m: np.ndarray) -> np.ndarray:
         """The trials times the probability."""
         return m * expit(eta)
+
+    def cumulant(self, eta: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """-m log(1 - p)."""
+        return m * np.logaddexp(0.0, eta)
+
+    def variance(self, mean: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """m p (1 - p)."""
+        return mean * (1.0 - mean / m)
+
+    def inside(self, mean: float, least: float) -> float:
+        """Between 0 and the mean number of trials."""
+        return min(max(mean, least), self.mean_size() - least)
 
     def information(self, params: RegressionParams) -> np.ndarray:
         """The most of as many trials: at the centre it may be next to nothing."""

@@ -5,7 +5,7 @@ Density
 Statistics
     Those of `regression` with v = m exp(eta) and v z = y - m exp(eta).
 M-step
-    A Newton step.
+    A Newton step; for the prior see `generalized_regression`.
 
 Wang, Puterman, Cockburn and Le (1996), Mixed Poisson regression models with covariate dependent rates, Biometrics 52.
 """
@@ -13,13 +13,14 @@ Wang, Puterman, Cockburn and Le (1996), Mixed Poisson regression models with cov
 import numpy as np
 from scipy.special import xlogy
 
+from fastem.families.generalized_regression import GeneralizedRegression
 from fastem.families.linear import WIDE
 from fastem.families.poisson import log_factorials
-from fastem.families.regression import RegressionFamily, RegressionParams
+from fastem.families.regression import RegressionParams
 from fastem.kernels import regression as kernels
 
 
-class PoissonRegression(RegressionFamily):
+class PoissonRegression(GeneralizedRegression):
     """The family of counts whose rate is log-linear in the features."""
 
     log_prob, accumulate = kernels.poisson_log_prob, kernels.poisson_accumulate
@@ -31,6 +32,18 @@ class PoissonRegression(RegressionFamily):
     def mean(self, eta: np.ndarray, m: np.ndarray) -> np.ndarray:
         """The exposure times the rate."""
         return m * np.exp(np.minimum(eta, kernels.HIGHEST))
+
+    def cumulant(self, eta: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """The mean."""
+        return self.mean(eta, m)
+
+    def variance(self, mean: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """The mean."""
+        return mean
+
+    def inside(self, mean: float, least: float) -> float:
+        """Above 0."""
+        return max(mean, least)
 
     def information(self, params: RegressionParams) -> np.ndarray:
         """The mean at the centre, or 1 if that is more: elsewhere it may be much higher."""

@@ -29,9 +29,6 @@ from fastem.kernels.simd import NATIVE_OF
 ALIKE = 0.02
 """Divergence from the heaviest component under which components have not parted yet."""
 
-LONGEST = 2.0
-"""Root mean square of what a Newton step may add to eta, in units of 1 / sqrt(information)."""
-
 
 class RegressionParams(NamedTuple):
     """coef (K, p), and levels (K,): the linear predictor where the features are at the centre."""
@@ -148,21 +145,6 @@ class RegressionFamily(LeastSquares, Plain):
     def wide(self, params: Any) -> bool:
         """Where features hardly vary in a component."""
         return self.narrow
-
-    def m_step(self, statistics: RegressionStatistics, params: Any) -> Any:
-        """A Newton step, at most `LONGEST` long."""
-        return self.held_m_step(statistics, params, frozenset())
-
-    def held_m_step(self, statistics: RegressionStatistics, params: Any, fixed: frozenset[str]) -> Any:
-        """That step of what is not held."""
-        step = self.newton(statistics, fixed)
-        self.watch(statistics)
-        length = np.sqrt(np.maximum(step.gain, 0.0) / np.maximum(statistics.sum_v, np.finfo(float).tiny))
-        share = LONGEST / np.maximum(length, LONGEST)
-        after = params._replace(
-            coef=params.coef + share[:, None] * step.coef, levels=params.levels + share * step.levels
-        )
-        return self.holding(after, params, fixed)
 
     def holding(self, params: Any, before: Any, fixed: frozenset[str]) -> Any:
         """With those; "intercept" is where the features are 0, and levels where they are at the centre."""

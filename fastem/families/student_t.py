@@ -87,6 +87,7 @@ class StudentT(Plain):
         share_df: bool = False,
     ):
         self.gaussian = self.gaussian_type(covariance_type, reg_covar, eps)
+        self.gaussian.together &= covariance_type == "full"
         self.covariance_type, self.df, self.share_df = covariance_type, df, share_df
         self.between = {"tails": (1.0 / MOST_DF if df is None else 0.0, np.inf)}  # an M-step goes back to the bound
         if covariance_type == "diag":

@@ -1,7 +1,7 @@
 """The bricks of Student's t. The whitening and the sums are the Gaussian's; see `student_t` for the formulas."""
 
 from fastem.kernels import moments, products, row_moments, whiten
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.mixture import SMALL
 from fastem.kernels.simd import fma, group, like, load, maximum, native, splat, store, total
 from fastem.kernels.special import log, rsqrt
@@ -121,21 +121,19 @@ def full_accumulate_of(tile, resp, prepared, statistics, s, k):
         row_moments.outer_sum(tile.weighted, live, sum_xx[k], padded)
 
 
+@rootless
 @brick
 def near_accumulate(tile, resp, prepared, statistics, s):
-    """`full_accumulate`, but about the shift and for all components at once where most responsibilities are alive."""
-    d, components = prepared.shift.size, prepared.constant.shape[1]
-    if not products.begin(tile, resp, components, d):
-        full_accumulate(tile, resp, prepared, statistics, s)
-        return
-    near, padded = statistics.segments[s], prepared.means.shape[1]
+    """All sums of the tile, the moments about the shift, for all components at once."""
+    near, components = statistics.segments[s], prepared.constant.shape[1]
     for k in range(components):
         u = weigh(tile, resp, k, resp.shape[1], statistics.sum_w[s], statistics.sum_log[s], False)
         statistics.sum_u[s, k] += u
-        near[k, products.segments(d) * padded] += u
-    products.add_products(tile.twice, tile.spare[0], components, d, padded, near)
+        near[k, near.shape[1] - products.SPARE] += u
+    products.add_moments(tile, resp, tile.spare[0], components, prepared.shift.size, near)
 
 
+@rootless
 @brick
 def diag_accumulate(tile, resp, prepared, statistics, s):
     """All sums of the tile, those of x about the locations, feature by feature."""

@@ -47,19 +47,17 @@ class NearPrepared(NamedTuple):
 
 
 class NearSlots(NamedTuple):
-    """As `StudentTStatistics`, with the segments of the Gaussian's."""
+    """Slots of the weights and logarithms of `StudentTStatistics`, with the segments of the Gaussian's."""
 
     sum_w: np.ndarray
     sum_u: np.ndarray
     sum_log: np.ndarray
-    sum_x: np.ndarray
-    sum_xx: np.ndarray
     segments: np.ndarray
 
     @property
     def gaussian(self) -> gaussian_slots.NearSlots:
         """The moments, with the weights that they are of."""
-        return gaussian_slots.NearSlots(self.sum_u, self.sum_x, self.sum_xx, self.segments)
+        return gaussian_slots.NearSlots(self.sum_u, self.segments)
 
 
 def mean_log(tails: np.ndarray, d: Any) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.lookup import level_sums, look_up
 from fastem.kernels.simd import count_greater, fma, group, like, load, maximum, splat, store, total
 from fastem.kernels.special import log
@@ -123,6 +123,7 @@ def levels_log_prob(tile, prepared, out):
                     store(out, k, b, fma(large, v, load(out, k, b)))
 
 
+@rootless
 @brick
 def count_accumulate(tile, resp, prepared, statistics, s):
     """The sums of a tile whose levels `count_log_prob` has left."""
@@ -172,6 +173,7 @@ def single_levels_log_prob(tile, prepared, out):
                     out[k, b] += large_count(x, sizes[k, j], means[k, j], rests[k, j])
 
 
+@rootless
 @brick
 def single_count_accumulate(tile, resp, prepared, statistics, s):
     """`count_accumulate` of float32 rows."""

@@ -16,9 +16,10 @@ import numba
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 """Kernels allocate nothing, so they go without reference counts, whose atomic operations took a fifth of the time.
 
+Nobody calls them from C, and the wrappers would be an eighth of the time to compile.
 No fastmath: every contraction is written as an explicit `simd.fma`, so NaN, inf and the exp stay defined."""
 
 ANY_ORDER = {"reassoc", "contract", "nsz"}
@@ -30,12 +31,12 @@ def brick(function: Callable) -> Callable:
 
     Not `inline="always"`: Numba 0.68 then merges variables of the brick's loops, and stores of one loop are lost.
     """
-    return register_jitable(_marked(function))
+    return register_jitable(no_cfunc_wrapper=True)(_marked(function))
 
 
 def scalar_brick(function: Callable) -> Callable:
     """A brick whose loops over the lanes are of scalars, and whose sums may be taken in any order."""
-    return register_jitable(fastmath=ANY_ORDER)(_marked(function))
+    return register_jitable(fastmath=ANY_ORDER, no_cfunc_wrapper=True)(_marked(function))
 
 
 def _marked(function: Any) -> Any:
@@ -43,7 +44,18 @@ def _marked(function: Any) -> Any:
     return function
 
 
-inlined = register_jitable(forceinline=True)
+def rootless(function: Any) -> Any:
+    """Mark a brick of an M-step that reads no `tile.root`: the softmax then leaves the roots out."""
+    function.is_rootless = True
+    return function
+
+
+def reads_roots(function: Any) -> bool:
+    """Whether a brick of an M-step may read `tile.root`."""
+    return not hasattr(function, "is_rootless")
+
+
+inlined = register_jitable(forceinline=True, no_cfunc_wrapper=True)
 """A brick that LLVM always inlines: for one with so many arrays that a call costs more than what it does."""
 
 _warned = False

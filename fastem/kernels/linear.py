@@ -1,7 +1,7 @@
 """Log-densities that are linear in the row or its logarithms, and their sums: products of a tile and a matrix."""
 
 from fastem.kernels import moments
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.simd import fma, group, like, load, maximum, splat, store
 from fastem.kernels.special import log
 
@@ -69,6 +69,7 @@ def linear_log_prob(tile, prepared, out):
     products(tile.columns, prepared.slopes, prepared.constant, out, prepared.components.size, prepared.shift.size)
 
 
+@rootless
 @brick
 def linear_accumulate(tile, resp, prepared, statistics, s):
     """sum_w and sum_x of the tile."""

@@ -1,7 +1,7 @@
 """Log-densities looked up by level, and sums by level: a row takes one load a column, whatever the number of levels."""
 
 from fastem.kernels import moments
-from fastem.kernels.jit import brick
+from fastem.kernels.jit import brick, rootless
 from fastem.kernels.simd import add_to, load_native, native, store, transpose
 
 
@@ -56,6 +56,7 @@ def lookup_log_prob(tile, prepared, out):
     look_up(tile.columns, prepared.table, prepared.first, tile.weighted, out, components, d)
 
 
+@rootless
 @brick
 def lookup_accumulate(tile, resp, prepared, statistics, s):
     """sum_w and the levels' sums of the tile."""

@@ -6,7 +6,17 @@ from numba import types
 from numba.extending import lower_builtin, type_callable
 
 from fastem.kernels.lowering import Vector, is_matrix, pointer_to, splat_of, vector_of
-from fastem.kernels.simd import NATIVE_OF, add_at, add_totals, count_greater, gather, total, transpose
+from fastem.kernels.simd import (
+    NATIVE_OF,
+    add_at,
+    add_totals,
+    count_greater,
+    gather,
+    lowest_bit,
+    total,
+    transpose,
+    which_greater,
+)
 
 
 @type_callable(transpose)
@@ -84,19 +94,33 @@ def _lower_add_at(context, builder, sig, args):
 
 
 @type_callable(count_greater)
-def _type_count(context):
-    return lambda a, x: types.intp if isinstance(a, Vector) and isinstance(x, types.Number) else None
+@type_callable(which_greater)
+def _type_greater(context):
+    return lambda a, x: types.int64 if isinstance(a, Vector) and isinstance(x, types.Number) else None
 
 
-@lower_builtin(count_greater, Vector, types.Number)
-def _lower_count(context, builder, sig, args):
+@lower_builtin(which_greater, Vector, types.Number)
+def _lower_which(context, builder, sig, args):
     vector = context.get_value_type(sig.args[0])
     scalar = context.cast(builder, args[1], sig.args[1], sig.args[0].dtype)
     mask = builder.fcmp_ordered(">", args[0], splat_of(builder, scalar, vector))
     bits = builder.bitcast(mask, ir.IntType(vector.count))
-    ones = builder.ctpop(bits)
-    intp = ir.IntType(64)
-    return builder.zext(ones, intp) if vector.count < 64 else ones
+    return builder.zext(bits, ir.IntType(64)) if vector.count < 64 else bits
+
+
+@lower_builtin(count_greater, Vector, types.Number)
+def _lower_count(context, builder, sig, args):
+    return builder.ctpop(_lower_which(context, builder, sig, args))
+
+
+@type_callable(lowest_bit)
+def _type_lowest_bit(context):
+    return lambda bits: types.int64 if bits == types.int64 else None
+
+
+@lower_builtin(lowest_bit, types.int64)
+def _lower_lowest_bit(context, builder, sig, args):
+    return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
 
 @type_callable(total)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastem.kernels.jit import brick, compiled, inlined, stamp
+from fastem.kernels.jit import brick, compiled, inlined, reads_roots, stamp
 from fastem.kernels.simd import (
     NATIVE_OF,
     fma,
@@ -146,11 +146,11 @@ def row_of(tile, i):
 
 
 @brick
-def normalize(tile, log_weights, r=0):
+def normalize(tile, log_weights, r=0, roots=True):
     """resp[k, b] = w_b p(k | x_b), root = sqrt(resp), log_prob = log p(x_b); returns sum_b w_b log p(x_b).
 
     Of the r-th of several mixtures, whose components follow each other. The exponential is taken of half the
-    difference, so that the roots cost one square root a row instead of K.
+    difference, so that the `roots` cost one square root a row instead of K; they may be left out.
     """
     resp, root, weight = tile.resp, tile.root, tile.weight
     components, lanes = log_weights.shape[1], resp.shape[1]
@@ -167,13 +167,14 @@ def normalize(tile, log_weights, r=0):
         s = like(top, 0.0)
         for k in range(start, end):
             e = maximum(exp(maximum(load(resp, k, b), like(top, least)) - top), like(top, speck)) - like(top, speck)
-            store(root, k, b, e)
+            store(resp, k, b, e)
             s = fma(e, e, s)
         w = load(weight, 0, b)
         scale = sqrt(w / s)
         for k in range(start, end):
-            e = load(root, k, b) * scale
-            store(root, k, b, e)
+            e = load(resp, k, b) * scale
+            if roots:
+                store(root, k, b, e)
             store(resp, k, b, e * e)
         log_p = fma(like(top, 2.0), top, log(s))
         store(tile.log_prob, 0, b, log_p)
@@ -190,7 +191,7 @@ def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
     sums have the same bits for any number of threads. Where log_weights (R, K) are those of R mixtures, their
     components follow each other as if they were of one, and log_likelihood has R numbers a slot.
     """
-    mark = stamp(log_prob, accumulate)
+    mark, roots = stamp(log_prob, accumulate), reads_roots(accumulate)
 
     def e_step(first, last, X, weight, log_weights, prepared, statistics, log_likelihood, tile):
         _ = mark
@@ -203,7 +204,7 @@ def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
                 load_tile(X, weight, t * lanes, min(lanes, n - t * lanes), prepared.shift, tile)
                 log_prob(tile, prepared, tile.resp)
                 for r in range(mixtures):
-                    log_likelihood[mixtures * s + r] += normalize(tile, log_weights, r)
+                    log_likelihood[mixtures * s + r] += normalize(tile, log_weights, r, roots)
                 accumulate(tile, tile.resp, prepared, statistics, s)
 
     return compiled(e_step)
@@ -225,7 +226,7 @@ def mixture_rows(log_prob: Callable) -> Callable:
             count = min(lanes, n - t * lanes)
             load_tile(X, ones, t * lanes, count, prepared.shift, tile)
             log_prob(tile, prepared, tile.resp)
-            normalize(tile, log_weights)
+            normalize(tile, log_weights, 0, False)
             put_rows(tile, t * lanes, count, components, log_p, labels, resp)
 
     return compiled(rows)

@@ -121,10 +121,11 @@ def group_accumulate(accumulate: Callable) -> Callable:
     return compiled(add)
 
 
-def block_normalize() -> Callable:
+def block_normalize(roots: bool) -> Callable:
     """Compile ``soften(n, weight, begin, tiles, log_weights, joint, log_likelihood, s)``.
 
-    It turns the sums of log-densities of a block into responsibilities, and adds to log_likelihood[s].
+    It turns the sums of log-densities of a block into responsibilities, with their `roots` or without, and adds to
+    log_likelihood[s].
     """
     mark = stamp()
 
@@ -135,7 +136,7 @@ def block_normalize() -> Callable:
             first = begin + t * lanes
             one = joint_of(t, joint)
             load_weights(weight, first, min(lanes, n - first), one)
-            log_likelihood[s] += normalize(one, log_weights)
+            log_likelihood[s] += normalize(one, log_weights, 0, roots)
 
     return compiled(soften)
 

@@ -7,6 +7,7 @@ all j, so that the segments up to d // 2 hold every pair, and all start on whole
 
 from fastem.kernels.jit import brick
 from fastem.kernels.moments import count_live
+from fastem.kernels.row_moments import find_live
 from fastem.kernels.simd import GROUP, add_to, count_greater, fma, like, load_native, native, splat_native, store
 
 WIDE = GROUP == 4
@@ -16,19 +17,29 @@ MOST, MOST_DOUBLE = 1e30, 1e300
 """Squares beyond which a product with a responsibility of 0 might be no number."""
 
 
-@brick
-def segments(d):
-    """How many there are for d features."""
-    return d // 2 + 2
+SPARE = 8
+"""Numbers behind the last segment, of which the first is the sum of the weights."""
 
 
 @brick
-def begin(tile, resp, components, d):
-    """Whether most responsibilities of a tile are alive and no square overflows; the rows are then turned."""
-    lanes, live = resp.shape[1], 0
+def add_moments(tile, resp, weights, components, d, out):
+    """The segments of a tile, out[c, s m + j] += sum_b weights[c, b] x_bj x_b(j + s mod d), and x_bj in the last.
+
+    m is d padded as in the tile. Of the rows alone whose responsibility `resp` is alive, where these are few or where
+    squares overflow.
+    """
+    width = max(8, native(resp))
+    padded = -(-d // width) * width
+    lanes, live, last = resp.shape[1], 0, (out.shape[1] - SPARE) // padded - 1
     for k in range(components):
         live += count_live(resp, k, lanes, tile.least[0])
-    return 5 * live >= 3 * components * lanes and _turn(tile.rows, d, tile.twice)
+    if _turn(tile.rows, d, tile.twice) and 5 * live >= 3 * components * lanes:
+        _add_products(tile.twice, weights, components, d, last, padded, out)
+        return
+    for k in range(components):
+        m = find_live(resp, k, tile.least[0], tile.index)
+        if m > 0:
+            _add_live(tile.twice, tile.index, m, weights, k, d, last, padded, out)
 
 
 @brick
@@ -46,21 +57,74 @@ def _turn(rows, d, out):
 
 
 @brick
-def add_products(twice, resp, k, d, padded, out):
-    """out[c, s padded + j] += sum_b resp[c, b] x_bj x_b(j + s mod d), and in the last segment sum_b resp[c, b] x_bj.
-
-    For the components c < k; x_b are the first d numbers of twice[b].
-    """
-    last = d // 2 + 1
+def _add_products(twice, weights, components, d, last, padded, out):
+    """Of all rows."""
     for j in range(0, d, native(twice)):
         for s in range(0, last + 1, 2):
             c = 0
-            while WIDE and c + 4 < k:
-                _eight(twice, resp, c, s, last, j, padded, out)
+            while WIDE and c + 4 < components:
+                _eight(twice, weights, c, s, last, j, padded, out)
                 c += 8
-            while c < k:
-                _four(twice, resp, c, s, last, j, padded, out)
+            while c < components:
+                _four(twice, weights, c, s, last, j, padded, out)
                 c += 4
+
+
+@brick
+def _add_live(twice, index, m, weights, k, d, last, padded, out):
+    """Of the rows index[:m] and the component k."""
+    for j in range(0, d, native(twice)):
+        s = 0
+        while s + 8 <= last:
+            _eight_of_live(twice, index, m, weights, k, s, j, padded, out)
+            s += 8
+        while s <= last:
+            _one_of_live(twice, index, m, weights, k, s, last, j, padded, out)
+            s += 1
+
+
+@brick
+def _eight_of_live(twice, index, m, weights, k, s, j, padded, out):
+    """One register of eight segments."""
+    s0 = like(load_native(twice, 0, j), 0.0)
+    s1 = s0
+    s2 = s0
+    s3 = s0
+    s4 = s0
+    s5 = s0
+    s6 = s0
+    s7 = s0
+    for n in range(m):
+        b = index[n]
+        y = splat_native(weights, k, b) * load_native(twice, b, j)
+        s0 = fma(y, load_native(twice, b, j + s), s0)
+        s1 = fma(y, load_native(twice, b, j + s + 1), s1)
+        s2 = fma(y, load_native(twice, b, j + s + 2), s2)
+        s3 = fma(y, load_native(twice, b, j + s + 3), s3)
+        s4 = fma(y, load_native(twice, b, j + s + 4), s4)
+        s5 = fma(y, load_native(twice, b, j + s + 5), s5)
+        s6 = fma(y, load_native(twice, b, j + s + 6), s6)
+        s7 = fma(y, load_native(twice, b, j + s + 7), s7)
+    i = s * padded + j
+    add_to(out, k, i, s0)
+    add_to(out, k, i + padded, s1)
+    add_to(out, k, i + 2 * padded, s2)
+    add_to(out, k, i + 3 * padded, s3)
+    add_to(out, k, i + 4 * padded, s4)
+    add_to(out, k, i + 5 * padded, s5)
+    add_to(out, k, i + 6 * padded, s6)
+    add_to(out, k, i + 7 * padded, s7)
+
+
+@brick
+def _one_of_live(twice, index, m, weights, k, s, last, j, padded, out):
+    """One register of one segment."""
+    s0 = like(load_native(twice, 0, j), 0.0)
+    for n in range(m):
+        b = index[n]
+        y = splat_native(weights, k, b) * load_native(twice, b, j)
+        s0 = fma(y, load_native(twice, b, j + s), s0) if s < last else s0 + y
+    add_to(out, k, s * padded + j, s0)
 
 
 @brick

@@ -14,24 +14,35 @@ from fastem.kernels.simd import (
     load_like,
     load_native,
     load_pair,
+    lowest_bit,
     native,
     pair,
     splat_like,
     store,
+    which_greater,
 )
 
 
 @brick
 def live_rows(resp, k, least, live, index, every):
     """The lanes b with resp[k, b] > least, of which there are `live`: in `index`, unless it is `every` one."""
-    lanes = resp.shape[1]
-    if live == lanes:
+    if live == resp.shape[1]:
         return every
-    m = 0
-    for b in range(lanes):
-        index[m] = b
-        m += 1 if resp[k, b] > least else 0
+    find_live(resp, k, least, index)
     return index
+
+
+@brick
+def find_live(resp, k, least, index):
+    """Put the lanes b with resp[k, b] > least into `index`; returns how many there are."""
+    m = 0
+    for first in range(0, resp.shape[1], group(resp)):
+        bits = which_greater(load(resp, k, first), least)
+        while bits != 0:
+            index[m] = first + lowest_bit(bits)
+            bits &= bits - 1
+            m += 1
+    return m
 
 
 @brick

@@ -124,6 +124,16 @@ def count_greater(a, x):
     return int(np.sum(a > x))
 
 
+def which_greater(v, x):
+    """The lanes over the scalar x as the bits of an integer."""
+    return sum(1 << int(b) for b in np.flatnonzero(v > x))
+
+
+def lowest_bit(bits):
+    """Which bit of an integer that is not 0 is the lowest that is set."""
+    return (bits & -bits).bit_length() - 1
+
+
 def total(v):
     """Sum of the lanes as float64."""
     return float(np.sum(v, dtype=np.float64))

@@ -153,3 +153,13 @@ def scaled_distance(columns, b, centres, scales, k, d):
         z = (load(columns, j, b) - splat(centres, k, j)) * splat(scales, k, j)
         q = fma(z, z, q)
     return q
+
+
+@brick
+def distance_in_units(columns, b, minus_centres, scales, k, d):
+    """sum_j (scales[k, j] columns[j, b : b + group] + minus_centres[k, j])^2."""
+    q = like(load(columns, 0, b), 0.0)
+    for j in range(d):
+        z = fma(load(columns, j, b), splat(scales, k, j), splat(minus_centres, k, j))
+        q = fma(z, z, q)
+    return q
