@@ -6,6 +6,8 @@ python bench/scaling.py
 from __future__ import annotations
 
 import argparse
+import time
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import report
 from common import THREADS, Case, limit_threads, rest
 from rivals import Estimator, Problem, make_problem
+from threadpoolctl import threadpool_limits
 
 NUMBERS = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000]
 COMPONENTS = [2, 4, 8, 16, 32, 64]
@@ -32,6 +35,7 @@ THREAD_COLUMNS: report.Columns = [
     (f"{THREADS} threads, s", "many", ".4f"),
     ("efficiency", "efficiency", ".2f"),
     ("goal", "goal", "g"),
+    ("efficiency of dgemm, one a thread", "dgemm", ".2f"),
 ]
 
 
@@ -71,15 +75,40 @@ def exponent(rows: list[dict[str, Any]], key: str) -> float:
     return float(np.polyfit(sizes, seconds, 1)[0])
 
 
+def of_dgemm(repeats: int = 30) -> float:
+    """Return the seconds of matrix products on one thread over those of as many on each of all threads at once.
+
+    They share nothing but the machine, of which a thread has more where the others rest.
+    """
+    squares = np.random.default_rng(0).random((THREADS, 512, 512))
+
+    def multiply(square: np.ndarray) -> None:
+        for _ in range(repeats):
+            square @ square
+
+    def seconds(count: int) -> float:
+        rest(0.05)
+        begin = time.perf_counter()
+        list(pool.map(multiply, squares[:count]))
+        return time.perf_counter() - begin
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as pool:
+        seconds(THREADS)
+        return seconds(1) / seconds(THREADS)
+
+
 def threads(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """Return one thread's time over that of all, divided by their number: 1 is perfect."""
     problem = make_problem(case)
     one, many = Estimator("fastem", 1), Estimator("fastem", THREADS)
     long = length(many, problem, options.seconds)
-    pairs = [[per_iteration(rival, problem, long) for rival in (one, many)] for _ in range(options.rounds)]
+    pairs, dgemm = [], []
+    for _ in range(options.rounds):
+        pairs.append([per_iteration(rival, problem, long) for rival in (one, many)])
+        dgemm.append(of_dgemm())
     efficiency = median(a / b / THREADS for a, b in pairs)
     times = {"one": median(a for a, _ in pairs), "many": median(b for _, b in pairs)}
-    row = {**case._asdict(), **times, "efficiency": efficiency, "goal": 0.85}
+    row = {**case._asdict(), **times, "efficiency": efficiency, "goal": 0.85, "dgemm": median(dgemm)}
     print(row, flush=True)
     return row
 

@@ -72,6 +72,33 @@ def test_fortran_order_and_strides(X):
     assert (packed(blocks(X[::-1], 50), N)[0][0] == X[::-1]).all()
 
 
+@pytest.mark.parametrize("size", [1, 7, 128, 129, N])
+@pytest.mark.parametrize("rows_per_chunk", [1, 7, 128, 129, N, 10 * N])
+@pytest.mark.parametrize("checked", [False, True])
+def test_lent_rows_are_the_same(X, size, rows_per_chunk, checked, monkeypatch):
+    monkeypatch.setattr(reader, "PIECE", 10)
+    into = packing(rows_per_chunk, checked=checked)
+    chunks = [
+        (c.X.copy(), np.shares_memory(c.X, X)) for c in read_ahead(copied(blocks(X, size), into, lend=True), into)
+    ]
+    assert [len(c) for c, _ in chunks] == [len(X[i : i + rows_per_chunk]) for i in range(0, N, rows_per_chunk)]
+    assert (np.concatenate([c for c, _ in chunks]) == X).all()
+    whole = [
+        i // size == (i + rows_per_chunk - 1) // size and i + rows_per_chunk <= N for i in range(0, N, rows_per_chunk)
+    ]
+    assert [lent for _, lent in chunks] == whole
+
+
+def test_what_cannot_be_lent_is_copied_and_lent_rows_are_checked(X):
+    for given in (X.astype("f4"), np.asfortranarray(X), X[:, ::-1]):
+        into = packing(100)
+        for c in read_ahead(copied(blocks(given, 200), into, lend=True), into):
+            assert not np.shares_memory(c.X, given) and c.X.flags.c_contiguous and c.X.dtype == np.float64
+    with pytest.raises(ReadError, match=r"NaN in row 217, column 1 \(chunk 2\)"):
+        into = packing(100)
+        list(read_ahead(copied(blocks(with_value(X, 217, 1, np.nan), 200), into, lend=True), into))
+
+
 def test_chunks_are_read_only(X):
     for chunk in ahead(blocks(X, 50), packing()):
         with pytest.raises(ValueError, match="read-only"):

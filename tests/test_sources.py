@@ -24,6 +24,7 @@ from source_kinds import (
 
 import fastem
 from fastem import Chunks
+from fastem.engine import reader
 from fastem.sources import ReadError, is_source, open_rows, open_source
 from fastem.tables import read_table
 
@@ -206,6 +207,21 @@ def test_weights_are_sliced_along_and_filtered(tmp_path, X, rng):
 def test_readers_are_imported_when_used():
     code = "import sys, fastem; fastem.Chunks; print(*{'pyarrow', 'h5py', 'zarr', 'sklearn', 'numba'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize("kind", ["npy", "fortran npy", "list of npy", "csv", "parquet", "hdf5", "zarr", "callable"])
+def test_rows_of_files_are_checked_once(kind, tmp_path, X, monkeypatch):
+    checked = []
+    monkeypatch.setattr(reader, "_check_finite", lambda X, row, packing: checked.append(row))
+    data = KINDS[kind](tmp_path, X)
+    for given, again in (Chunks(data), False), (Chunks(data, rows=lambda X: X[:, 0] > 0), kind != "callable"):
+        with open_rows(given) as rows:
+            first = [chunk.X.copy() for chunk in rows]
+            assert checked
+            checked.clear()
+            assert all((chunk.X == other).all() for chunk, other in zip(rows, first))
+            assert bool(checked) == again
+            checked.clear()
 
 
 def test_two_passes_at_once(X):

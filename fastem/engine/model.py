@@ -145,16 +145,20 @@ class Mixture:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""
         if self._known[0] is not chunk:
             base = self.family.base(chunk.X)
+            if base is None:
+                return 0.0
             weight = chunk.sample_weight
-            if base is not None and weight.size:
+            if weight.size:
                 base = np.where(weight > 0, weight * base, 0.0)  # a row of weight 0 may have none
-            self._known = chunk, 0.0 if base is None else float(base.sum())
+            self._known = chunk, float(base.sum())
         return self._known[1]
 
     def order(self, chunk: Chunk) -> np.ndarray:
         """The order (n,) in which the family wants to see the rows, empty for theirs; kept for the chunk."""
+        if not hasattr(self.family, "order"):
+            return UNORDERED
         if self._ordered[0] is not chunk:
-            self._ordered = chunk, self.family.order(chunk.X) if hasattr(self.family, "order") else UNORDERED
+            self._ordered = chunk, self.family.order(chunk.X)
         return self._ordered[1]
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:

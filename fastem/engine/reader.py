@@ -53,24 +53,35 @@ def default_rows_per_chunk(n_features: int, dtype: Any) -> int:
     return max(1024, rows // 256 * 256)
 
 
-Filling = Generator[int, tuple[np.ndarray, np.ndarray], None]
-"""Sent rows (n, d) and weights (n,), or (0,), it fills them from the top and gives how many; none may be left."""
+Filling = Generator[int | np.ndarray, tuple[np.ndarray, np.ndarray], None]
+"""Sent rows (n, d) and weights (n,), or (0,), it fills them from the top and gives how many; none may be left.
+
+Where a chunk begins it may give all rows of the chunk instead, in an array that nobody writes to any more."""
 
 
-def copied(blocks: Iterable, packing: Packing) -> Filling:
-    """Rows from blocks (X, weights or None) of any sizes."""
+def copied(blocks: Iterable, packing: Packing, lend: bool = False) -> Filling:
+    """Rows from blocks (X, weights or None) of any sizes.
+
+    Where blocks are arrays of their own, those with the rows of whole chunks can `lend` them without a copy.
+    """
+    row, whole = 0, packing.rows_per_chunk
     try:
         X, sample_weight = yield 0
         for block, weight in blocks:
             _check_block(block, weight, packing)
+            as_packed = lend and weight is None and block.dtype == packing.dtype and block.flags.c_contiguous
             first = 0
             while True:
-                n = min(len(X), len(block) - first)
-                X[:n] = block[first : first + n]
-                if weight is not None:
-                    sample_weight[:n] = weight[first : first + n]
-                X, sample_weight = yield n
-                first += n
+                if as_packed and row % whole == 0 and len(block) - first >= whole:
+                    n = whole
+                    X, sample_weight = yield block[first : first + n]
+                else:
+                    n = min(len(X), len(block) - first)
+                    X[:n] = block[first : first + n]
+                    if weight is not None:
+                        sample_weight[:n] = weight[first : first + n]
+                    X, sample_weight = yield n
+                row, first = row + n, first + n
                 if first == len(block):
                     break
     finally:
@@ -123,9 +134,6 @@ class _Buffer:
         self.X = np.empty((packing.rows_per_chunk, packing.n_features), packing.dtype)
         self.sample_weight = np.empty(packing.rows_per_chunk if packing.weighted else 0)
 
-    def chunk(self, n: int) -> Chunk:
-        return chunk(self.X[:n], self.sample_weight[:n])
-
 
 def _fill(packed: Iterator, full: SimpleQueue) -> None:
     try:
@@ -145,15 +153,19 @@ def _packed(
     try:
         next(filling)
         for buffer in buffers:
-            filled = bits = 0
+            rows, filled, bits = buffer.X, 0, 0
             known = packing.checked or (seen is not None and row // whole < len(seen))
             while filled < whole and not stopped():
-                piece = slice(filled, min(filled + step, whole))
+                piece = slice(filled, whole if packing.checked else min(filled + step, whole))
                 try:
-                    n = filling.send((buffer.X[piece], buffer.sample_weight[piece]))
+                    given = filling.send((buffer.X[piece], buffer.sample_weight[piece]))
                 except StopIteration:
                     break
-                X, weight = buffer.X[filled : filled + n], buffer.sample_weight[filled : filled + n]
+                if isinstance(given, np.ndarray):
+                    rows, n = given, len(given)
+                else:
+                    n = given
+                X, weight = rows[filled : filled + n], buffer.sample_weight[filled : filled + n]
                 if not known:
                     _check_finite(X, row, packing)
                     _check_weights(weight, row, packing)
@@ -163,9 +175,10 @@ def _packed(
             if stopped():
                 return
             if filled:
+                part = chunk(rows[:filled], buffer.sample_weight[:filled])
                 if seen is not None:
-                    _compare(seen, buffer.chunk(filled), bits, row, packing)
-                yield buffer, buffer.chunk(filled)
+                    _compare(seen, part, bits, row, packing)
+                yield buffer, part
             if filled < whole:
                 return
     except (ReadError, GeneratorExit):

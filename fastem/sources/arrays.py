@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastem.columns import with_gaps
-from fastem.engine.reader import Filling
+from fastem.engine.reader import Filling, Packing, copied
 from fastem.sources.columns import Choice, pick, schema_of, split
 from fastem.sources.source import Blocks, Source, file_signature
 from fastem.tables import _read_npy
@@ -80,7 +80,9 @@ def sliced_source(
         shape[0],
         picked.weights is not None,
         signature=signature or shape_and_type,
+        filling=(lambda packing: copied(blocks(), packing, lend=True)) if signature is not None else None,
         watched=signature is None,
+        steady=signature is not None,
     )
 
 
@@ -139,10 +141,11 @@ def npy_source(path: str | os.PathLike, choice: Choice) -> Source:
         picked.weights is not None,
         signature=lambda: file_signature(path),
         filling=partial(_filling, path, offset, shape[0]) if as_packed and picked.weights is None else None,
+        steady=True,
     )
 
 
-def _filling(path: str | os.PathLike, offset: int, left: int) -> Filling:
+def _filling(path: str | os.PathLike, offset: int, left: int, _packing: Packing) -> Filling:
     """The rows of a file that stand in it as they are wanted."""
     with open(path, "rb", buffering=0) as file:
         file.seek(offset)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem.engine.reader import Filling, Packing
 from fastem.sources.columns import Choice, Column, Picked, assemble, pick
 from fastem.sources.source import Block, Blocks, Source, file_signature
 from fastem.sources.stores import needed
@@ -59,6 +60,16 @@ def dataset_source(
         for batch in scan(columns=names, batch_size=batch_size):
             yield split_batch(batch, picked, X[: len(batch)])
 
+    def filling(_packing: Packing) -> Filling:
+        X, sample_weight = yield 0
+        for batch in scan(columns=names, batch_size=batch_size):
+            while len(batch):
+                part, batch = batch.slice(0, len(X)), batch.slice(len(X))
+                _, weight = split_batch(part, picked, X[: len(part)])
+                if weight is not None:
+                    sample_weight[: len(part)] = weight
+                X, sample_weight = yield len(part)
+
     n_rows = None if expression is not None else dataset.count_rows()
     paths = list(getattr(dataset, "files", [])) if files is None else list(files)
 
@@ -70,7 +81,15 @@ def dataset_source(
 
     name_of_row = None if expression is None else (lambda i: f"row {i} of those that the filter keeps of {name}")
     return Source(
-        name, picked, blocks, n_rows, picked.weights is not None, signature=signature, name_of_row=name_of_row
+        name,
+        picked,
+        blocks,
+        n_rows,
+        picked.weights is not None,
+        signature=signature,
+        name_of_row=name_of_row,
+        filling=filling,
+        steady=files is not None,
     )
 
 

@@ -61,7 +61,8 @@ def csv_source(path: str, choice: Choice) -> Source:
             raise_at_first_bad_field(path, delimiter, header_lines, numbers, missing)
             raise
 
-    return Source(path, picked, blocks, None, picked.weights is not None, signature=lambda: file_signature(path))
+    weighted = picked.weights is not None
+    return Source(path, picked, blocks, None, weighted, signature=lambda: file_signature(path), steady=True)
 
 
 def _default_gaps(path: str) -> list[str]:

@@ -111,13 +111,13 @@ class Rows:
             source.name,
             source.row,
             source.feature_names or self.columns,
-            self._read_whole and source.filling is not None,  # a file, whose size and time are as they were
+            self._read_whole and source.steady,
             self.missing,
             "NaN" if source.picked.coding is None else "a missing value",
             None if self._seen is None else self._seen.setdefault(self.rows_per_chunk, []),
         )
         done, weight, largest = 0, 0.0, 0.0
-        filling = source.filling() if source.filling else copied(source.blocks(), packing)
+        filling = source.filling(packing) if source.filling else copied(source.blocks(), packing)
         with closing(read_ahead(filling, packing)) as chunks:
             for chunk in chunks:
                 weight += float(chunk.sample_weight.sum()) if source.weighted else len(chunk.X)

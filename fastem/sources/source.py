@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastem.columns import unmasked
-from fastem.engine.reader import Filling
+from fastem.engine.reader import Filling, Packing
 from fastem.sources.columns import Picked, packed_dtype
 
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -42,9 +42,11 @@ class Source:
     name_of_row : callable or None
         Says which row a message is about, where a number does not.
     filling : callable or None
-        Returns a fresh generator that reads the rows straight into arrays sent to it, where that needs no copy.
+        Given a `Packing`, returns a fresh generator of the same rows that takes fewer copies of them than `blocks`.
     watched : bool
         Whether the rows alone can tell that they have changed between passes, as those of a callable.
+    steady : bool
+        Whether the rows are the same in every pass as long as the signature is: those of a file.
     """
 
     name: str
@@ -55,8 +57,9 @@ class Source:
     once: bool = False
     signature: Callable[[], dict[str, Any]] = dict
     name_of_row: Callable[[int], str] | None = None
-    filling: Callable[[], Filling] | None = None
+    filling: Callable[[Packing], Filling] | None = None
     watched: bool = False
+    steady: bool = False
 
     @property
     def n_features(self) -> int:
@@ -125,6 +128,7 @@ def joined(sources: Sequence[Source]) -> Source:
         picked=first.picked._replace(dtype=packed_dtype([s.dtype for s in sources])),
         blocks=blocks,
         filling=None,
+        steady=all(s.steady for s in sources),
         n_rows=sum(counts) if len(counts) == len(sources) else None,
         signature=lambda: {key: value for s in sources for key, value in s.signature().items()},
         name_of_row=name_of_row,
@@ -156,7 +160,7 @@ def weighted(source: Source, sample_weight: Any) -> Source:
         if weights.ndim and first < len(weights):
             raise ValueError(f"sample_weight has {len(weights)} weights, and there are {first} rows")
 
-    return replace(source, blocks=blocks, filling=None, weighted=True)
+    return replace(source, blocks=blocks, filling=None, weighted=True, steady=False)
 
 
 def cast(source: Source, dtype: Any) -> Source:
@@ -179,7 +183,7 @@ def coded(source: Source, coding: Any) -> Source:
             for X, weight in parts:
                 yield coding.codes(X, source.feature_names), weight
 
-    return replace(source, blocks=blocks, filling=None)
+    return replace(source, blocks=blocks, filling=None, steady=False)
 
 
 def kept(source: Source, rows: Any) -> Source:
@@ -206,7 +210,9 @@ def kept(source: Source, rows: Any) -> Source:
         seen, read, mask = latest
         return source.row(int(read + np.flatnonzero(mask)[i - seen]))
 
-    return replace(source, blocks=blocks, filling=None, n_rows=None, name_of_row=name_of_row)
+    return replace(
+        source, blocks=blocks, filling=None, n_rows=None, name_of_row=name_of_row, steady=source.steady and finite
+    )
 
 
 def _finite(X: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
