@@ -44,15 +44,16 @@ class Saved(NamedTuple):
 
 
 class Weighed:
-    """Chunks, and the weight of their rows once they were gone through."""
+    """Chunks, and the weight of their rows, and how many have any, once they were gone through."""
 
     def __init__(self, chunks: Iterable[Chunk]):
-        self.chunks, self.weight = chunks, 0.0
+        self.chunks, self.weight, self.rows = chunks, 0.0, 0
 
     def __iter__(self) -> Iterator[Chunk]:
-        self.weight = 0.0
+        self.weight, self.rows = 0.0, 0
         for part in self.chunks:
             weight = part.sample_weight
+            self.rows += int(np.count_nonzero(weight)) if weight.size else len(part.X)
             self.weight += float(weight.sum(dtype=np.float64)) if weight.size else len(part.X)
             yield part
 
@@ -172,5 +173,5 @@ def settings_of(estimator: Any, data: Any, plan: Any) -> dict[str, Any]:
         "step": without_address(plan.step),
         "held_out": fingerprint(plan.held_out),
         "labels": fingerprint_of(None if plan.labels is None else np.asarray(plan.labels)),
-        "fixed": sorted(plan.fixed),
+        "fixed": sorted(map(estimator._told, plan.fixed)),
     }

@@ -128,9 +128,12 @@ def em(e_step, m_step, params, data, *, tol=1e-8, max_iter=10_000, accelerate=No
     rules = Rules(tol, max_iter, callback=callback)
     try:
         runs = [_run(model, start, chunks, rules, accelerate) for start in starts]
-    except (IndexError, TypeError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         if params is starts and all(isinstance(s, Number | np.generic) for s in starts):
-            error.add_note(f"params is a list, and so {len(starts)} starts of one number; a start is a tuple or array")
+            error.add_note(
+                f"params is a list, and so {plural(len(starts), 'start')} of one number each; if it is one start, give "
+                f"a tuple or an array: {tuple(starts)}"
+            )
         raise
     best = max(runs, key=lambda run: run.log_likelihood if np.isfinite(run.log_likelihood) else -np.inf)
     return replace(best, runs=runs)

@@ -20,7 +20,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
-from fastem.labels import check_fixed, check_given, check_labels, labels_among, names_held, parted, start_from
+from fastem.labels import Holding, check_fixed, check_given, check_labels, labels_among, names_held, parted, start_from
 from fastem.online import OnlineMixture
 from fastem.scoring import FittedMixture
 from fastem.sources import check_another_file
@@ -36,6 +36,7 @@ from fastem.validation import (
     check_plan,
     check_seed,
     check_verbose,
+    warning_of_light_rows,
 )
 from fastem.verbose import report_ending, reporting, warning_of_ending
 
@@ -47,7 +48,7 @@ def store(estimator: BaseEstimator, arguments: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
+class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, BaseEstimator):
     """Base of the mixture estimators. A subclass gives its family, and its attributes from and to Params."""
 
     _algorithms: tuple[str, ...] = ALGORITHMS
@@ -79,6 +80,11 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
     def _concentration(self) -> float:
         """Of the Dirichlet prior of the weights; 1 is none."""
         return 1.0 if self.weight_concentration_prior is None else float(self.weight_concentration_prior)
+
+    @property
+    def _has_prior(self) -> bool:
+        """Whether any parameter has a prior."""
+        return self._concentration != 1.0 or getattr(self, "prior", None) not in (None, 0)
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:
         """`params` with what the user gave in its place; with None, the start if what the user gave settles it."""
@@ -142,7 +148,8 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             The component of each row where it is known, and -1 where it is not: known rows keep theirs. For X in
             memory and "batch". `y` of another meaning is ignored then.
         fixed : tuple of str, optional
-            Parameters that keep their starting values, such as ``("weights", "means")``; for "batch".
+            Parameters that keep their starting values, by the names of their attributes, such as
+            ``("weights", "means")``; of a product also keys, whose groups keep all of theirs. For "batch".
         checkpoint : path, optional
             After every iteration, all that is needed to go on is written there.
         resume : bool, default False
@@ -168,6 +175,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         check_plan(algorithm, batch_size, step, held_out, checkpoint, resume)
         self._check_algorithm(algorithm, held_out)
         fixed, labels = names_held(fixed), labels if self._responds else labels_among(labels, y, self.n_components)
+        check_fixed(self, fixed)
         if algorithm != "batch" and (labels is not None or fixed):
             raise ValueError(f"labels and fixed are for algorithm='batch', and it is {algorithm!r}: choose 'batch'")
         on_rows = getattr(callback := reporting(self), "on_rows", None)
@@ -211,7 +219,9 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         self._check_start(start)
         if few := warning_of_duplicates(start):
             warnings.warn(few, ConvergenceWarning, stacklevel=3)
-        given = self._fixed_start(start)
+        if self._has_prior and (light := warning_of_light_rows(weighed.weight, weighed.rows)):
+            warnings.warn(light, UserWarning, stacklevel=3)
+        given = self._fixed_start(start, plan.fixed)
         known = model.known if isinstance(model, LabelledMixture) else {}
         starting = (lambda: self._start(start, random_state, known)) if given is None else (lambda: given)
         fitting = Fitting(
@@ -219,7 +229,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         )
         outcome = fitting.run(1 if data.once or given is not None else self.n_init, saved)
         self._record(outcome, data.dtype, self.init_params if given is None else "given")
-        self.fixed_ = sorted(plan.fixed)
+        self.fixed_ = sorted(model.fixed)
 
     def _settings(self, data: Data, plan: Plan) -> dict[str, Any]:
         """What a fit that is resumed must have in common with the one that was broken off."""
@@ -229,7 +239,7 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
         """Whether a warm start finds parameters of the settings."""
         return True
 
-    def _fixed_start(self, start: Start) -> MixtureParams | None:
+    def _fixed_start(self, start: Start, fixed: tuple[Any, ...] = ()) -> MixtureParams | None:
         """The one start that a warm start or starting values leave, or None."""
         if self.warm_start and hasattr(self, "weights_") and self._goes_on():
             params = self._get_params_()
@@ -238,12 +248,12 @@ class MixtureEstimator(OnlineMixture, FittedMixture, DensityMixin, BaseEstimator
             if tree.shapes(params.components) == tree.shapes(wanted):
                 return params
         if self.warm_start:
-            check_given(self, start.model.fixed, "or go on from a fit with the same components, columns and settings")
+            check_given(self, fixed, "or go on from a fit with the same components, columns and settings")
         return self._apply_inits(None, start)
 
     def _model(self, data: Data, plan: Plan) -> tuple[Data, Mixture]:
         """The mixture, and the rows of which it has to find the components."""
-        fixed = check_fixed(self, plan.fixed, ("weights", *self._holdable))
+        fixed = frozenset(map(self._told, plan.fixed))
         family = self._family(data.dtype)
         if plan.labels is None:
             return data, Mixture(family, self.n_jobs, fixed, self._concentration)

@@ -20,7 +20,9 @@ class FamilyMixture(MixtureEstimator):
     """Base of the mixtures whose family has no shape to choose. A subclass names its Params and makes its family."""
 
     params_type: Any
-    prior = 0.0
+    prior: Any = 0.0
+    weights_init: Any
+    params_init: Any
 
     def __init__(
         self,
@@ -52,8 +54,15 @@ class FamilyMixture(MixtureEstimator):
 
     @property
     def _holdable(self) -> tuple[str, ...]:
-        """Names that `fixed` may hold beside "weights"."""
-        return self._fields if len(self._fields) == 1 else ()
+        return self._fields
+
+    def _beginning(self, name: Any) -> tuple[str, Any]:
+        if name == "weights":
+            return "weights_init", self.weights_init
+        given = self.params_init
+        if isinstance(given, Mapping):
+            given = given.get(name)
+        return "params_init" + f", with {name!r} in it" * (len(self._holdable) > 1), given
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()

@@ -11,7 +11,7 @@ from fastem.columns import check_observed
 from fastem.engine.chunks import chunk
 from fastem.engine.initialize import race
 from fastem.engine.model import MixtureParams
-from fastem.families.student_t import COVARIANCE_TYPES, StudentT, StudentTParams
+from fastem.families.student_t import COVARIANCE_TYPES, LEAST_DF, MOST_DF, StudentT, StudentTParams
 from fastem.families.student_t_missing import StudentTMissing
 from fastem.family_mixture import FamilyMixture
 from fastem.inits import check_init
@@ -214,18 +214,28 @@ max_time, on_collapse, accelerate, weight_concentration_prior
 
     def _given_tails(self, df: Any, start: Start) -> np.ndarray:
         """1 / degrees of freedom of a start; the estimator's own `df` where that is fixed."""
-        family, k = start.model.family, start.k
+        k = start.k
         if df is None:
-            return family.settled(np.zeros(k))
+            return self._settled(np.zeros(k), start, False)
         df = np.array(df, dtype=np.float64)
         if df.shape != (k,) or not (df > 0).all() or (self.df is not None and not np.allclose(df, self.df, rtol=1e-6)):
             wanted = "numbers above 0" if self.df is None else f"{self.df!r}, which df fixes, or no 'df' at all,"
             raise ValueError(f"params_init['df'] is {df}; {k} times {wanted} in shape ({k},) is wanted")
-        return family.settled(1.0 / df)
+        return self._settled(1.0 / df, start, True)
 
-    @property
-    def _holdable(self) -> tuple[str, ...]:
-        return "means", "scales"
+    def _settled(self, tails: np.ndarray, start: Start, told: bool) -> np.ndarray:
+        """Tails as the family may have them; `ValueError` where others were `told` and are held."""
+        found = start.model.family.settled(tails)
+        if told and "df" in getattr(start.model, "fixed", ()) and not np.allclose(found, tails, rtol=1e-6):
+            raise ValueError(
+                f"fixed has 'df', and it is {1.0 / tails}; numbers from {LEAST_DF:g} to {MOST_DF:g} are wanted, all "
+                "equal with share_df=True: for another in all components use df=number instead"
+            )
+        return found
+
+    def _beginning(self, name: Any) -> tuple[str, Any]:
+        argument, value = super()._beginning(name)
+        return argument, self.df if name == "df" and value is None else value
 
     def _start(self, start: Start, random_state: np.random.RandomState, known: Any = None) -> MixtureParams:
         """The better of two races: on the sample, and on its rows that lie far outside the quartiles of no column.
@@ -239,11 +249,11 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         runners = [params, super()._start(core, random_state)]
         return race(start.model, runners, start.sample, start.floored, start.stop, ROUNDS)
 
-    def _fixed_start(self, start: Start) -> MixtureParams | None:
-        params = super()._fixed_start(start)
+    def _fixed_start(self, start: Start, fixed: tuple[Any, ...] = ()) -> MixtureParams | None:
+        params = super()._fixed_start(start, fixed)
         if params is None:
             return None
-        tails = start.model.family.settled(params.components.tails)  # a warm start may be one of another df
+        tails = self._settled(params.components.tails, start, self.df is None)  # a warm start may be one of another df
         return params._replace(components=params.components._replace(tails=tails))
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:

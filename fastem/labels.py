@@ -1,6 +1,7 @@
 """Partly known labels, and parameters that are held: what is given is checked, and made a start and a model of."""
 
 import os
+import warnings
 import zlib
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -26,6 +27,14 @@ def labels_among(labels: Any, y: Any, k: int) -> Any:
         raise ValueError(
             "y holds labels, with -1 where they are not known, and labels are given besides; one of them is wanted: "
             "leave y out"
+        )
+    if (given[given >= 0] == 1).all():
+        warnings.warn(
+            "y holds -1 and 1 alone, and is taken for labels: rows of 1 are known to be of component 1, and of rows of "
+            "-1 the component is not known. If these are two classes, leave y out, or say that all are known, "
+            "labels=(y == 1).astype(int); if not, labels=y says so",
+            UserWarning,
+            stacklevel=3,
         )
     return given
 
@@ -68,6 +77,24 @@ def fingerprint_of(labels: np.ndarray | None) -> str:
     return "none" if labels is None else f"{zlib.crc32(np.ascontiguousarray(labels).data):08x}"
 
 
+class Holding:
+    """What an estimator knows of the names in `fixed`."""
+
+    @property
+    def _holdable(self) -> tuple[Any, ...]:
+        """Names that `fixed` may hold beside "weights"."""
+        raise NotImplementedError
+
+    def _beginning(self, name: Any) -> tuple[str, Any]:
+        """The argument that gives a parameter its starting value, and that value or None."""
+        argument = {"covariances": "precisions_init"}.get(name, f"{name}_init")
+        return argument, getattr(self, argument)
+
+    def _told(self, name: Any) -> str:
+        """What the family calls a name in `fixed`."""
+        return str(name)
+
+
 def names_held(fixed: Any) -> tuple[Any, ...]:
     """`fixed` as a tuple: it is looked at more than once."""
     if isinstance(fixed, str) or not isinstance(fixed, Iterable):
@@ -76,22 +103,21 @@ def names_held(fixed: Any) -> tuple[Any, ...]:
     return tuple(fixed)
 
 
-def check_fixed(estimator: Any, fixed: Collection[str], names: tuple[str, ...]) -> frozenset[str]:
+def check_fixed(estimator: Any, fixed: Collection[Any]) -> None:
     """Names of parameters that are held, each of which must have a value to be held at."""
     for name in fixed:
+        names = "weights", *estimator._holdable
         if name not in names:
             raise ValueError(f"fixed has {name!r}; choose among {', '.join(map(repr, names))}")
-        if not (estimator.warm_start and hasattr(estimator, "weights_")):
-            check_given(estimator, [name], "or warm_start=True")
-    return frozenset(fixed)
+    if not (estimator.warm_start and hasattr(estimator, "weights_")):
+        check_given(estimator, fixed, "or warm_start=True")
 
 
-def check_given(estimator: Any, fixed: Collection[str], otherwise: str) -> None:
+def check_given(estimator: Any, fixed: Collection[Any], otherwise: str) -> None:
     """`ValueError` where a parameter is held that has no starting value."""
     for name in fixed:
-        source = {"covariances": "precisions_init"}.get(name, f"{name}_init")
-        source = source if hasattr(estimator, source) else "params_init"
-        if getattr(estimator, source, None) is None:
+        source, value = estimator._beginning(name)
+        if value is None:
             raise ValueError(f"fixed has {name!r}, and there is no value to hold it at: give {source}, {otherwise}")
 
 

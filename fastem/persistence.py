@@ -12,7 +12,7 @@
 ========================= ==================================================================================
 
 A callback is not stored, nor is a `random_state` that is a generator: they belong to the process that made
-them.
+them. Of a family of the user's own there is the name of its class and no more, and `load` is given the family.
 """
 
 import importlib
@@ -26,12 +26,13 @@ import numpy as np
 from fastem import ROOMS
 from fastem.engine import tree
 from fastem.files import check_path, written_beside
+from fastem.stored_families import check_family
 from fastem.wording import plural
 
 FORMAT = "fastem"
 VERSION = 1
-# The only classes a file can name, and where each lives; a family of the user's own cannot be read back.
-KINDS = {name: room for name, room in ROOMS.items() if name.endswith(("Mixture", "Imputer")) and name != "Mixture"}
+# The only classes a file can name, and where each lives.
+KINDS = {name: room for name, room in ROOMS.items() if name.endswith(("Mixture", "Imputer"))}
 
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 
@@ -69,8 +70,8 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     kind = type(estimator).__name__
     if kind not in KINDS:
         raise ValueError(
-            f"cannot save a {kind}: files hold one of {', '.join(KINDS)}, and no code. Use pickle or joblib for what "
-            "has a family of your own, and keep that in a module that can be imported"
+            f"cannot save a {kind}: files hold one of {', '.join(KINDS)}, and no code. Use pickle or joblib for a "
+            "class of your own, and keep that in a module that can be imported"
         )
     from sklearn.utils.validation import check_is_fitted  # here, because reading a file needs no scikit-learn
 
@@ -93,13 +94,15 @@ def _entries(estimator: Any) -> dict[str, Any]:
     return {"kind": type(estimator).__name__, **texts, **entries}
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike, family: Any = None) -> Any:
     """Read a fitted estimator that :func:`save` wrote.
 
     Parameters
     ----------
     path : str or path-like
         The file.
+    family : object, optional
+        That of a :class:`fastem.Mixture`, whose code no file holds: of a class of the same name.
 
     Returns
     -------
@@ -109,17 +112,20 @@ def load(path: str | os.PathLike) -> Any:
     Raises
     ------
     ValueError
-        If the file is none of ours (a pickle is never opened), truncated, or of another version or kind.
+        If the file is none of ours (a pickle is never opened), truncated, or of another version or kind; or if it
+        is of a family of your own that is not given, or another one is.
     TypeError
         If `path` is no path.
     FileNotFoundError
         If there is no such file.
     """
-    estimator = _made(path, read(path))
+    contents = read(path)
+    check_family(_name(path), contents.kind, contents.parameters.get("family"), family)
+    estimator = _made(path, contents, family)
     try:
         mixture = getattr(estimator, "mixture_", estimator)
         params = mixture._get_params_()
-        k = len(tree.leaves(params.components)[0])
+        k = len([*tree.leaves(params.components), params.weights][0])  # a family may have no parameters
         if params.weights.shape != (k,) or (params.weights < 0).any():
             raise ValueError(f"weights_ is {params.weights}, where {plural(k, 'number')} of at least 0 should be")
         mixture._family().prepare(params.components, np.dtype(float), params.weights)
@@ -128,13 +134,13 @@ def load(path: str | os.PathLike) -> Any:
     return estimator
 
 
-def _made(path: str | os.PathLike, contents: Contents) -> Any:
+def _made(path: str | os.PathLike, contents: Contents, family: Any = None) -> Any:
     kind, parameters, found = contents
     attributes = {name: _made(path, value) if isinstance(value, Contents) else value for name, value in found.items()}
     try:
         cls = getattr(importlib.import_module(KINDS[kind]), kind)
         if hasattr(cls, "_from_file"):
-            return cls._from_file(parameters, attributes)
+            return cls._from_file(parameters | ({} if family is None else {"family": family}), attributes)
         estimator = cls(**parameters)
     except (TypeError, KeyError) as error:
         raise _damaged(path, f"its {kind} is unknown, or has unknown arguments ({error})") from error

@@ -121,8 +121,16 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         return tuple(name for name in ALGORITHMS if all(name in algorithms for algorithms in known))
 
     @property
-    def _holdable(self) -> tuple[str, ...]:
-        return ()
+    def _holdable(self) -> tuple[Any, ...]:
+        return tuple(part.key for part in self._product.parts)
+
+    def _told(self, name: Any) -> str:
+        """A column may be called as the mixture's weights are."""
+        return {part.key: repr(part.key) for part in self._product.parts if part.key != "weights"}.get(name, str(name))
+
+    @property
+    def _has_prior(self) -> bool:
+        return super()._has_prior or any(part.estimator._has_prior for part in self._product.parts)
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
@@ -148,7 +156,8 @@ max_time, on_collapse, accelerate, weight_concentration_prior
     # Parameters: those of the groups' mixtures.
 
     def _family(self, dtype: Any = np.float64) -> ProductFamily:
-        return ProductFamily([(mixture._family(dtype), len(part.columns)) for part, mixture, _ in self._cut])
+        families = [(mixture._family(dtype), len(part.columns)) for part, mixture, _ in self._cut]
+        return ProductFamily(families, [repr(part.key) for part in self._product.parts])
 
     def _starts(self, start: Start) -> Iterator[tuple[Any, Any, Start]]:
         """Key and mixture of each group, and the start of its columns."""

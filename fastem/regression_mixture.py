@@ -13,7 +13,7 @@ from fastem.family_mixture import FamilyMixture
 from fastem.inits import check_init
 from fastem.labels import start_from
 from fastem.ranges import check_scale
-from fastem.responses import Labelled, opened_with_response
+from fastem.responses import Labelled, both, opened_with_response
 from fastem.start_lines import starting_lines
 from fastem.starts import Start, spread
 from fastem.validation import check_choice, check_data, check_seed
@@ -48,7 +48,7 @@ class RegressionMixture(FamilyMixture):
 
     @property
     def _holdable(self) -> tuple[str, ...]:
-        return ()
+        return self.fields
 
     def _check_algorithm(self, algorithm: str, held_out: Any = None) -> None:
         super()._check_algorithm(algorithm, held_out)
@@ -143,37 +143,37 @@ class RegressionMixture(FamilyMixture):
         """Mean of y under the mixture, (n,), for rows X (n, p) in memory; of trials, the expected successes."""
         return self.predict_components(X) @ np.asarray(self.weights_, float)
 
-    def predict_labels(self, X, y, out=None):
+    def predict_labels(self, X, y=None, out=None):
         """Most probable component of each row, (n,), or `out`; see :meth:`GaussianMixture.predict`."""
-        return super().predict(Labelled(X, y), out)
+        return super().predict(both("predict_labels", X, y), out)
 
-    def fit_predict(self, X, y, sample_weight=None):  # type: ignore[override]
+    def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, then the most probable component of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict_labels(X, y)
 
-    def predict_proba(self, X, y, out=None):  # type: ignore[override]
+    def predict_proba(self, X, y=None, out=None):  # type: ignore[override]
         """Probability of each component given x and y, (n, K), or `out`."""
-        return super().predict_proba(Labelled(X, y), out)
+        return super().predict_proba(both("predict_proba", X, y), out)
 
-    def score_samples(self, X, y, out=None):  # type: ignore[override]
+    def score_samples(self, X, y=None, out=None):  # type: ignore[override]
         """Log p(y | x) of each row in nats, (n,), or `out`."""
-        return super().score_samples(Labelled(X, y), out)
+        return super().score_samples(both("score_samples", X, y), out)
 
-    def score(self, X, y, sample_weight=None):  # type: ignore[override]
+    def score(self, X, y=None, sample_weight=None):
         """Mean of log p(y | x), in nats per unit weight; not R^2."""
-        return super().score(Labelled(X, y), sample_weight=sample_weight)
+        return super().score(both("score", X, y), sample_weight=sample_weight)
 
-    def bic(self, X, y, sample_weight=None):  # type: ignore[override]
+    def bic(self, X, y=None, sample_weight=None):  # type: ignore[override]
         """Bayesian information criterion, -2 log L + p log n; the lower the better."""
-        return super().bic(Labelled(X, y), sample_weight)
+        return super().bic(both("bic", X, y), sample_weight)
 
-    def aic(self, X, y, sample_weight=None):  # type: ignore[override]
+    def aic(self, X, y=None, sample_weight=None):  # type: ignore[override]
         """Akaike information criterion, -2 log L + 2 p; the lower the better."""
-        return super().aic(Labelled(X, y), sample_weight)
+        return super().aic(both("aic", X, y), sample_weight)
 
-    def icl(self, X, y, sample_weight=None):  # type: ignore[override]
+    def icl(self, X, y=None, sample_weight=None):  # type: ignore[override]
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities; lower is better."""
-        return super().icl(Labelled(X, y), sample_weight)
+        return super().icl(both("icl", X, y), sample_weight)
 
     def sample(self, X, random_state=None):  # type: ignore[override]
         """Y drawn for each row of X (n, p), and the component that it came from.

@@ -24,6 +24,17 @@ class Labelled(NamedTuple):
     y: Any
 
 
+def both(method: str, X: Any, y: Any) -> Labelled:
+    """X and y, without which a method cannot answer."""
+    if y is None:
+        raise ValueError(
+            f"{method} was given X alone; X and the response y of its rows are wanted, for which component a row is of "
+            f"shows in y: {method}(X, y). Of X alone predict(X) gives the mean of y, and predict_components(X) that in "
+            "each component"
+        )
+    return Labelled(X, y)
+
+
 @contextmanager
 def opened_with_response(
     estimator: Any, X: Any, y: Any, sample_weight: Any = None, *, reset: bool, on_rows: Callable | None = None

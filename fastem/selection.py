@@ -33,7 +33,8 @@ class Selection:
         Fitted to all rows that were not held out.
     table : pandas.DataFrame, or list of dict without pandas
         One row a fit: its settings, log_likelihood (mean a row), the criterion, n_iter, converged, seconds; the best
-        first.
+        first. With a prior that log-likelihood includes the prior's logarithm, as `lower_bound_` does; the criteria
+        are of the log-likelihood without it.
     criterion : str
     """
 

@@ -47,11 +47,8 @@ class Start(NamedTuple):
 
     def floored(self, params: MixtureParams) -> MixtureParams:
         """Components without a density get the least one."""
-        family = self.model.family
-        mask = family.singular(params.components)
-        if not mask.any():
-            return params
-        return params._replace(components=family.floored(params.components, mask, self.scale))
+        mask = self.model.family.singular(params.components)
+        return self.model.floored(params, mask, self.scale) if mask.any() else params
 
 
 def _filled(T: np.ndarray, weight: np.ndarray | None) -> np.ndarray:

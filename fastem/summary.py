@@ -15,6 +15,8 @@ from fastem.persistence import Contents, read
 from fastem.verbose import ENDINGS, TROUBLES
 from fastem.wording import plural
 
+SHOWN = "GaussianMixture", "GaussianImputer"
+
 _NARROWEST = len("│ 1 ± 0 ")  # no column of a feature is narrower than this
 
 
@@ -27,6 +29,11 @@ def show_model(path: str | os.PathLike) -> None:
         A file that ``fastem.save`` wrote; the errors are those of ``fastem.load``.
     """
     contents = read(path)
+    if contents.kind not in SHOWN:
+        raise ValueError(
+            f"{os.fspath(path)} holds a {contents.kind}; one of {', '.join(SHOWN)} can be shown: read the others in "
+            "Python, with fastem.load"
+        )
     kind, contents = contents.kind, contents.attributes.get("mixture_", contents)
     # A pipe has no width: wide enough, then, that no table is cut.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)

@@ -17,6 +17,7 @@ from fastem.families.user_bricks import BrickFamily
 from fastem.family_mixture import FamilyMixture
 from fastem.ranges import check_scale
 from fastem.starts import Start
+from fastem.stored_families import arrays_of, form_of, tree_of
 
 VERBS = "log_prob", "statistics", "m_step"
 BRICK_VERBS = "log_prob", "accumulate", "zeros", "m_step"
@@ -71,6 +72,10 @@ max_time, on_collapse, accelerate, weight_concentration_prior, weights_init
     params_ : what `m_step` gives
     converged_, n_iter_, stop_reason_, lower_bound_, lower_bounds_, history_, diagnostics_, n_features_in_
         As in :class:`fastem.GaussianMixture`.
+
+    Notes
+    -----
+    A file has the parameters and the name of the family's class, and no code: ``fastem.load(path, family=Rayleigh())``.
 
     Examples
     --------
@@ -145,7 +150,11 @@ max_time, on_collapse, accelerate, weight_concentration_prior, weights_init
 
     @property
     def _holdable(self) -> tuple[str, ...]:
-        return ()
+        return ("params",)
+
+    def _beginning(self, name: Any) -> tuple[str, Any]:
+        argument = f"{name}_init"
+        return argument, getattr(self, argument)
 
     def _family(self, dtype: Any = np.float64) -> UserFamily:
         if self._of_bricks():
@@ -168,6 +177,25 @@ max_time, on_collapse, accelerate, weight_concentration_prior, weights_init
                 f"{start.k} components"
             )
         return given
+
+    def _to_file(self, parameters: dict[str, Any], attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        given = () if self.params_init is None else self.params_init
+        form = None if self.params_init is None else [form_of(given)]
+        parameters = parameters | {"family": type(self.family).__name__, "params_init": form}
+        attributes = {name: value for name, value in attributes.items() if name != "params_"}
+        attributes |= {"params_form_": form_of(self.params_)} | arrays_of(self.params_, "params", "_")
+        return parameters | arrays_of(given, "params", "_init"), attributes
+
+    @classmethod
+    def _from_file(cls, parameters: dict[str, Any], attributes: dict[str, Any]) -> Any:
+        family = parameters["family"]
+        params = tree_of(attributes.pop("params_form_"), attributes, "params", "_", family)
+        if parameters["params_init"] is not None:
+            (form,) = parameters["params_init"]
+            parameters["params_init"] = tree_of(form, parameters, "params", "_init", family)
+        model: Any = cls(**parameters)
+        vars(model).update(attributes, params_=params)
+        return model
 
     def _set_params_(self, params: MixtureParams, dtype: np.dtype) -> None:
         self.weights_, self.params_ = params.weights, params.components

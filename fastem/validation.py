@@ -218,6 +218,21 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     return np.ascontiguousarray(weight)
 
 
+LIGHT = 0.03
+"""Mean weight of a row below which it was hardly meant: a prior counts rows of weight 1."""
+
+
+def warning_of_light_rows(weight: float, rows: int) -> str:
+    """What to warn of where a prior meets weights that sum to 1, or whose mean is far below it; else nothing."""
+    if rows < 2 or (weight >= LIGHT * rows and abs(weight - 1.0) > 1e-6):
+        return ""
+    return (
+        f"sample_weight sums to {weight:.6g} over {rows} rows, and the prior is in units of rows of weight 1, next to "
+        "which the data count for little. If the weights were normalised, give them a mean of 1: sample_weight * "
+        f"({rows} / sample_weight.sum())"
+    )
+
+
 def check_enough_rows(sample: Chunk, n_components: int) -> None:
     """`ValueError` where there are fewer rows of positive weight, which are those of the sample, than components."""
     rows = len(sample.X)

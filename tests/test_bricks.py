@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem.kernels.jit import stamp
 from fastem.kernels.mixture import load_tile, make_tile
+from fastem.stored_families import arrays_of, form_of, tree_of
 
 
 class Rates(NamedTuple):
@@ -419,3 +421,35 @@ def uncounted(tile: Any, resp: Any, params: Any, sums: Any, s: int) -> None:
 def test_what_compiled_code_would_not_notice(X: np.ndarray, brick: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fastem.Mixture(type("Wrong", (Waits,), brick)(), 2, random_state=0).fit(X)
+
+
+def test_a_file_holds_all_but_the_code(X: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    for family in (Waits(), InNumPy()):
+        model = fit(fastem.Mixture(family, 2, params_init=Rates(RATES), **START), X)
+        model.save(path)
+        again = fastem.load(path, family=type(family)())
+        assert type(again.params_) is Rates and (again.params_.rates == model.params_.rates).all()
+        assert type(again.params_init) is Rates and (again.params_init.rates == RATES).all()
+        assert again.weights_init == [0.5, 0.5] and again.stop_reason_ == model.stop_reason_
+        assert (again.score_samples(X) == model.score_samples(X)).all() and again.bic(X) == model.bic(X)
+        on, whole = (fit(m.set_params(warm_start=True, accelerate=None), X).params_.rates for m in (again, model))
+        np.testing.assert_array_equal(on, whole)
+    wanted = r"holds a Mixture of your family InNumPy, whose code no file holds{}: .* load\(path, family=InNumPy\("
+    for given, words in ((None, ""), (Waits(), ", and family is .*Waits.*"), (InNumPy, ", and family is .*InNumPy.*")):
+        with pytest.raises(ValueError, match=wanted.format(words).replace(" load", "fastem.load")):
+            fastem.load(path, family=given)
+    with np.load(path, allow_pickle=False) as file:
+        assert file["kind"] == "Mixture" and sum(file[name].nbytes for name in file.files) < 20_000
+
+
+def test_parameters_of_any_form_are_stored() -> None:
+    class Local(NamedTuple):
+        left: np.ndarray
+        right: np.ndarray
+
+    given = {"a": (np.ones(2), Rates(RATES)), "b": Local(np.zeros(2), np.arange(2.0)), "c": ()}
+    form = json.loads(json.dumps(form_of(given)))
+    found = tree_of(form, arrays_of(given, "params", "_"), "params", "_", Waits())
+    assert list(found) == ["a", "b", "c"] and type(found["a"]) is tuple and type(found["a"][1]) is Rates
+    assert found["b"]._fields == Local._fields and (found["b"].right == [0, 1]).all() and found["c"] == ()

@@ -179,7 +179,12 @@ def test_an_e_step_without_a_log_likelihood_is_a_note_to_the_error_of_the_m_step
 def test_a_list_is_of_starts() -> None:
     with pytest.raises(TypeError) as caught:
         fastem.em(lambda p, x: (p[0], 0.0), m_step, [0.3, 0.5], X)
-    assert "so 2 starts of one number" in caught.value.__notes__[0]
+    assert "so 2 starts of one number each; if it is one start, give a tuple or an array: (0.3, 0.5)" in str(
+        caught.value.__notes__
+    )
+    with pytest.raises(ValueError, match="m_step gave a tuple") as caught:  # of functions that a number suffices
+        fastem.em(lambda p, x: (x.sum() * p, 0.0), lambda s, p: (s, s), [0.3, 0.5], X)
+    assert "2 starts of one number" in str(caught.value.__notes__)
 
 
 def test_an_iterator_cannot_be_read_twice() -> None:
@@ -253,6 +258,14 @@ def test_weights_that_are_held_and_rows_without_any() -> None:
     names = (name for name in ("weights",))
     again = fastem.Mixture(Own(), 2, weights_init=[0.5, 0.5], random_state=0).fit(X[:, None], fixed=names)
     np.testing.assert_array_equal(held.params_, again.params_)
+    given = fastem.Mixture(Own(), 2, params_init=[-1.0, 1.5], random_state=0)
+    params = given.fit(X[:, None], fixed=("params",)).params_
+    np.testing.assert_array_equal(params, [-1.0, 1.5])
+    assert given._n_parameters() == 1  # a weight
+    with pytest.raises(ValueError, match="fixed has 'means'; choose among 'weights', 'params'"):
+        given.fit(X[:, None], fixed=("means",))
+    with pytest.raises(ValueError, match="give params_init, or warm_start=True"):
+        fastem.Mixture(Own(), 2).fit(X[:, None], fixed=("params",))
     with pytest.raises(ValueError, match="fixed is None; a tuple of names"):
         fastem.Mixture(Own(), 2).fit(X[:, None], fixed=None)
 

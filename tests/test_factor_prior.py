@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ STRONG: dict[str, Any] = {
     "loadings": 20.0,
 }
 """A prior that moves everything, with all its numbers."""
+NAMES = "means", "loadings", "noise_variances"
+HELD = [held for n in range(3) for held in itertools.combinations(NAMES, n)]
 
 
 def rows(n: int = N, seed: int = 0) -> np.ndarray:
@@ -52,8 +55,11 @@ def fitted(model: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return model.means_, model.loadings_, model.noise_variances_
 
 
-def step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[tuple[np.ndarray, ...]]:
-    """The M-step with full inverses, the prior's mean as a row more; the expansion solves a Riccati equation."""
+def step(X: np.ndarray, resp: np.ndarray, model: Any, held: tuple[str, ...] = ()) -> list[tuple[np.ndarray, ...]]:
+    """The M-step with full inverses, the prior's mean as a row more; the expansion solves a Riccati equation.
+
+    Means that are held leave no intercept, and loadings no expansion of the factors but of their mean.
+    """
     kappa, mean, dof, scale, pull = model.prior.values()
     after = []
     for r, mu, L, psi in zip(resp.T, *fitted(model), strict=True):
@@ -61,14 +67,17 @@ def step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[tuple[np.ndarray, 
         w, y = np.append(r, kappa), np.vstack([X, mean]) - mu
         B = L.T @ np.linalg.inv(L @ L.T + np.diag(psi))
         f = y @ B.T
-        middle, centre = w @ y / w.sum(), w @ f / w.sum()
+        middle, centre = (np.zeros(D), np.zeros(m)) if "means" in held else (w @ y / w.sum(), w @ f / w.sum())
         square = (w[:, None] * (f - centre)).T @ (f - centre) + (n + 1) * (np.eye(m) - B @ L)
         cross = (w[:, None] * (y - middle)).T @ (f - centre)
-        loadings = cross @ np.linalg.inv(square + pull * np.eye(m))
+        loadings = L if "loadings" in held else cross @ np.linalg.inv(square + pull * np.eye(m))
         left = y - middle - (f - centre) @ loadings.T
         squares = w @ left**2 + (n + 1) * np.einsum("ja,ab,jb->j", loadings, np.eye(m) - B @ L, loadings)
         noise = (squares + scale + pull * (loadings**2).sum(axis=1)) / (n + dof + m + 3)
-        noise = np.maximum(noise, model.reg_covar)
+        noise = psi if "noise_variances" in held else np.maximum(noise, model.reg_covar)
+        if "loadings" in held:
+            after.append((mu + middle, loadings, noise))
+            continue
         cost = pull / (n + 1) * loadings.T @ (loadings / noise[:, None])
         root = linalg.sqrtm(cost)
         expanded = linalg.solve_continuous_are(-np.eye(m) / 2, root, square / (n + 1), np.eye(m))
@@ -76,14 +85,17 @@ def step(X: np.ndarray, resp: np.ndarray, model: Any) -> list[tuple[np.ndarray, 
     return [np.array(leaf) for leaf in zip(*after, strict=True)]
 
 
-@pytest.mark.parametrize(("m", "reg_covar"), [(1, 1e-6), (2, 0.4), (5, 1e-6)])
-def test_a_step_is_the_naive_one(m: int, reg_covar: float) -> None:
+@pytest.mark.parametrize(
+    ("m", "reg_covar", "held"),
+    [(1, 1e-6, ()), (2, 0.4, ()), (5, 1e-6, ()), *((2, 1e-6, held) for held in HELD if held)],
+)
+def test_a_step_is_the_naive_one(m: int, reg_covar: float, held: tuple[str, ...]) -> None:
     X, weight = rows(), np.random.default_rng(1).uniform(0.2, 3.0, N)
     before = quietly(beginning(m, max_iter=0, reg_covar=reg_covar).fit, X, sample_weight=weight)
-    after = quietly(beginning(m, max_iter=1, reg_covar=reg_covar).fit, X, sample_weight=weight)
+    after = quietly(beginning(m, max_iter=1, reg_covar=reg_covar).fit, X, sample_weight=weight, fixed=held)
     joint = factor_density(X, before) + np.log(before.weights_)
     resp = weight[:, None] * np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-    for found, wanted in zip(fitted(after), step(X, resp, before), strict=True):
+    for found, wanted in zip(fitted(after), step(X, resp, before, held), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-9)
     assert m == 1 or reg_covar < 0.1 or (after.noise_variances_ == reg_covar).any()
     posteriors = [factor_log_posterior(X, weight, each.weights_, fitted(each), STRONG) for each in (before, after)]
@@ -137,12 +149,15 @@ def test_no_step_lowers_the_objective() -> None:
         chunks = [chunk(rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + 3, rng.uniform(0.01, 3, n))]
         means, loadings = rng.standard_normal((K, d)), large * rng.standard_normal((K, d, m))
         now = MixtureParams(np.full(K, 0.5), FactorParams(means, loadings, rng.uniform(0.3, 2.0, (K, d))))
-        model, before = Mixture(family), -np.inf
-        for _ in range(25):
-            statistics = model.e_step(now, chunks)
-            objective = model.objective(now, statistics)
-            assert objective >= before - 1e-10 * abs(objective), seed
-            before, now = objective, model.m_step(statistics, now)
+        for held in ((), HELD[1 + seed % 6]):
+            model, before, at = Mixture(family, fixed=frozenset(held)), -np.inf, now
+            for _ in range(25):
+                statistics = model.e_step(at, chunks)
+                objective = model.objective(at, statistics)
+                assert objective >= before - 1e-10 * abs(objective), (seed, held)
+                before, at = objective, model.m_step(statistics, at)
+            for name in held:
+                np.testing.assert_array_equal(getattr(at.components, name), getattr(now.components, name))
 
 
 def test_what_is_singular_without_a_prior_is_not_with_one() -> None:

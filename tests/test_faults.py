@@ -15,11 +15,12 @@ from fastem.engine.chunks import chunk
 from fastem.engine.collapse import Collapse
 from fastem.engine.monitor import ConvergenceMonitor, Rules
 from fastem.families.bernoulli import Bernoulli, BernoulliParams
+from fastem.families.least_squares import RegressionStatistics
 from fastem.families.linear_regression import LinearRegression
 from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.multinomial import Multinomial, MultinomialParams
 from fastem.families.poisson_regression import PoissonRegression
-from fastem.families.regression import RegressionParams, RegressionStatistics
+from fastem.families.regression import RegressionParams
 from fastem.starts import scale_of
 
 SINGLE = np.float32
@@ -212,6 +213,14 @@ def test_held_parameters_are_not_counted(rng: np.random.Generator) -> None:
     assert counted(fastem.StudentTMixture(1, df=5.0, params_init=tails), "means", "scales") == pytest.approx(0)
     assert counted(fastem.StudentTMixture(1, df=5.0, params_init=tails), "means") == pytest.approx(3)
     assert counted(fastem.GaussianMixture(1, means_init=[[3.0, 3.0]]), "means") == pytest.approx(3)
+    given = tails | {"df": [4.0]}
+    assert counted(fastem.StudentTMixture(1, params_init=given), "df") == pytest.approx(5)
+    assert counted(fastem.StudentTMixture(1, params_init=given), "df", "scales") == pytest.approx(2)
+    factor = {"means": [[3.0, 3.0]], "loadings": [[[1.0], [1.0]]], "noise_variances": [[2.0, 2.0]]}
+    for names, free in ((("noise_variances",), 4), (("loadings",), 4), (("means", "loadings"), 2), (tuple(factor), 0)):
+        assert counted(fastem.FactorAnalyzerMixture(1, params_init=factor), *names) == pytest.approx(free)
+    two = {"sizes": [[2.0, 2.0]], "means": [[3.0, 3.0]]}
+    assert counted(fastem.NegativeBinomialMixture(1, params_init=two), "sizes") == pytest.approx(2)
     halves = fastem.GaussianMixture(2, weights_init=[0.5, 0.5], random_state=0)
     assert counted(halves, "weights") == pytest.approx(10)
     assert counted(halves) == pytest.approx(11)

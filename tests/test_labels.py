@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cases
 import numpy as np
 import pytest
@@ -94,6 +96,17 @@ def test_y_is_taken_for_labels_where_it_can_be_nothing_else(data) -> None:
     )
     with pytest.raises(ValueError, match="choose 'batch'"):
         fastem.GaussianMixture(3).fit(X, labels, algorithm="stepwise")
+
+
+def test_y_of_two_classes_that_are_called_as_labels_are_is_told(data) -> None:
+    X, truth = data
+    two = np.where(truth == 1, 1, -1)
+    with pytest.warns(UserWarning, match="y holds -1 and 1 alone, and is taken for labels: .* labels=y says so"):
+        fastem.GaussianMixture(2, random_state=0, tol=1e-2).fit(X, two)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for y, labels in ((some(truth, 0.3), None), (None, two), (np.where(truth == 1, 0, -1), None)):
+            fastem.GaussianMixture(3, random_state=0, tol=1e-2).fit(X, y, labels=labels)
 
 
 def test_y_of_a_regression_is_its_response(data) -> None:

@@ -12,7 +12,8 @@ from source_kinds import KINDS, NAMELESS, NAMES, ONCE, N, csv, h5py, pa, parquet
 
 import fastem
 from fastem import Chunks
-from fastem.sources import ReadError
+from fastem.responses import Labelled
+from fastem.sources import ReadError, check_another_file
 
 K = 3
 CENTRES = np.array([[-4.0, 0.0, 1.0], [0.0, 3.0, 0.0], [5.0, 0.0, -2.0]])
@@ -202,9 +203,13 @@ def test_no_file_that_is_read_is_written(tmp_path, X, in_memory):
         file["rows"] = X
     before = {path: path.read_bytes() for path in (part, npy, h5)}
     mapped = np.load(npy, mmap_mode="r")
-    for data, target in [(npy, npy), ([npy], npy), (Chunks(mapped), npy), (mapped, npy), (f"{h5}::rows", h5)]:
+    view = np.asarray(mapped)[::2, 1:]
+    given = [(npy, npy), ([npy], npy), (Chunks(mapped), npy), (mapped, npy), (f"{h5}::rows", h5), (view, npy)]
+    for data, target in given:
         with pytest.raises(ValueError, match="checkpoint is .*, which is also read; give another name"):
             mixture().fit(data, checkpoint=target)
+    with pytest.raises(ValueError, match=r"out is .*x\.npy, which is also read"):
+        check_another_file(Labelled(Chunks(view), 0), npy)
     with h5py.File(h5) as file, pytest.raises(ValueError, match="checkpoint is .*, which is also read"):
         mixture().fit(file["rows"], checkpoint=h5)
     with pytest.raises(ValueError, match=r"out is .*part\.parquet, which is also read"):

@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 import fastem
 from fastem.persistence import load, read, save
+from fastem.summary import show_model
 
 X = np.random.default_rng(0).normal(size=(200, 2)) + np.repeat([[0.0], [8.0]], 100, axis=0)
 
@@ -341,3 +342,13 @@ def test_a_file_object_of_the_same_bytes_is_plain_numpy(saved):
         assert file["format"] == "fastem" and file["version"] == 1 and file["kind"] == "GaussianMixture"
         assert json.loads(str(file["parameters"]))["n_components"] == 2
         assert file["means_"].shape == (2, 2)
+
+
+def test_a_family_is_for_a_mixture_of_the_users_own(saved):
+    with pytest.raises(ValueError, match="family is given, and .* holds a GaussianMixture, .* leave it out"):
+        load(saved, family=object())
+
+
+def test_no_other_mixture_is_shown(saved):
+    with pytest.raises(ValueError, match="holds a PoissonMixture; one of GaussianMixture, .* with fastem.load"):
+        show_model(rewritten(saved, kind="PoissonMixture"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,20 @@ def test_what_a_ridge_takes_while_the_prior_loses_ends_no_fit(seed: int, acceler
     assert family.log_prior(params) != 0 and family.penalty(params, model.weights_) > 0
     family.reg_covar = 0.0
     assert family.penalty(params, model.weights_) == 0
+
+
+def test_weights_that_were_normalised_are_told_where_there_is_a_prior() -> None:
+    X, weight = np.random.default_rng(0).normal(size=(200, 2)), np.random.default_rng(1).uniform(0.5, 1.5, 200)
+    strong = [{"prior": "default"}, {"prior": {"dof": 4}}, {"weight_concentration_prior": 2.0}]
+    for options in strong:
+        for normalised in (weight / weight.sum(), weight / 100):
+            with pytest.warns(UserWarning, match=r"sample_weight sums to .* over 200 rows, and the prior is in units"):
+                fastem.GaussianMixture(1, **options).fit(X, sample_weight=normalised)
+    with pytest.warns(UserWarning, match="the prior is in units of rows"):
+        fastem.ProductMixture({0: fastem.GaussianMixture(prior="default"), 1: "gaussian"}).fit(X, sample_weight=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for options in strong:
+            fastem.GaussianMixture(1, **options).fit(X, sample_weight=weight)
+            fastem.GaussianMixture(1, **options).fit(X)
+        fastem.GaussianMixture(1).fit(X, sample_weight=weight / weight.sum())

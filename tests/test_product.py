@@ -236,6 +236,10 @@ def test_labels_weights_that_are_held_and_sizes_that_are_selected() -> None:
     assert (model.predict(X) == truth).mean() > 0.9
     held = fastem.ProductMixture(MIXED, 2, random_state=0, weights_init=[0.3, 0.7])
     assert fit(held, X, fixed=("weights",)).weights_.tolist() == [0.3, 0.7]
+    with pytest.raises(ValueError, match=r"fixed has 1; choose among 'weights', 0, \(3, 1\), 2"):
+        held.fit(X, fixed=(1,))
+    with pytest.raises(ValueError, match=r"hold it at: give params_init, with \(3, 1\) in it, or warm_start"):
+        held.fit(X, fixed=((3, 1),))
     people = frame(3000)
     model = fastem.ProductMixture(PEOPLE, K, random_state=0, init_params="kmeans")
     fit(model, people[500:], algorithm="stepwise", held_out=people[:500])
@@ -326,3 +330,16 @@ def test_what_is_wrong_with_rows() -> None:
         fastem.ProductMixture(MIXED, 2).fit(fastem.Chunks(array, rows=lambda x: x[:, 0] > 0))
     with pytest.warns(UserWarning, match="variance of column 3 "):
         fit(fastem.ProductMixture({0: DIAG, 3: DIAG}, 2), np.column_stack([array[:, :3], 1e-6 * array[:, 0]]))
+
+
+def test_groups_that_are_held_are_not_counted_and_stay_so_in_a_file(tmp_path: Path) -> None:
+    X = mixed_rows(np.random.default_rng(0), 200)
+    model = fit(fastem.ProductMixture(MIXED, 2, random_state=0, max_iter=3), X).set_params(warm_start=True)
+    whole = model._n_parameters()
+    means, table = (np.array(model.components_[key]._get_params_().components[0]) for key in (0, (3, 1)))
+    fit(model, X, fixed=((3, 1), 0), checkpoint=tmp_path / "run.npz")
+    np.testing.assert_array_equal(model.components_[0].means_, means)
+    np.testing.assert_array_equal(model.components_[3, 1].probabilities_, table)
+    assert (whole, model._n_parameters()) == (1 + 4 + 6 + 2, 1 + 2)  # two levels and three
+    model.save(tmp_path / "model.npz")
+    assert fastem.load(tmp_path / "model.npz").bic(X) == model.bic(X)

@@ -17,10 +17,10 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem.engine.chunks import chunk
 from fastem.engine.model import Mixture, MixtureParams
+from fastem.families.least_squares import RegressionStatistics
 from fastem.families.linear_regression import LinearRegression
 from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.poisson_regression import PoissonRegression
-from fastem.families.regression import RegressionStatistics
 from fastem.kernels import mixture
 from fastem.responses import check_response
 
@@ -689,3 +689,13 @@ def test_a_ridge_above_the_variance_of_y_is_a_warning() -> None:
         warnings.simplefilter("error")
         lines = fastem.LinearRegressionMixture(2, random_state=0, reg_covar=1e-14).fit(x, y)
     np.testing.assert_allclose(np.sort(lines.coef_[:, 0]), [-1e-4, 2e-4], rtol=0.1)
+
+
+def test_what_needs_y_says_so() -> None:
+    x = np.linspace(0, 1, 30)[:, None]
+    model = fit(fastem.LinearRegressionMixture(1), x, 2 * x[:, 0])
+    for name in ("predict_labels", "predict_proba", "score_samples", "score", "bic", "aic", "icl"):
+        with pytest.raises(ValueError, match=rf"{name} was given X alone; .* {name}\(X, y\)\. Of X alone predict\(X\)"):
+            getattr(model, name)(x)
+    with pytest.raises(ValueError, match="y is None; one number for each row"):
+        model.fit_predict(x)

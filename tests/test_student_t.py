@@ -325,3 +325,15 @@ def test_scales_are_not_taken_for_those_of_another_kind() -> None:
     with pytest.raises(ValueError, match="that of covariance_type='full', and covariance_type is 'diag': set it"):
         model.predict(rows(10))
     assert quietly(model, rows(100)).scales_.shape == (2, model.n_features_in_)
+
+
+def test_degrees_of_freedom_are_held_where_they_may_be() -> None:
+    X = student_t_rows(np.random.default_rng(0), 200)
+    given = {"means": [[0.0, 0.0]], "scales": [np.eye(2)]}
+    held = fastem.StudentTMixture(1, params_init=given | {"df": [7.0]})
+    np.testing.assert_allclose(quietly(held, X, fixed=("df",)).df_, 7.0, rtol=1e-15)
+    np.testing.assert_array_equal(quietly(fastem.StudentTMixture(1, df=0.5), X, fixed=("df",)).df_, 0.5)
+    with pytest.raises(ValueError, match="fixed has 'df', and it is .*; numbers from 1 to 1e[+]06 are wanted"):
+        held.set_params(params_init=given | {"df": [0.5]}).fit(X, fixed=("df",))
+    with pytest.raises(ValueError, match="give params_init, with 'df' in it"):
+        held.set_params(params_init=given).fit(X, fixed=("df",))

@@ -71,7 +71,7 @@ class Bound:
             held = np.isin(np.arange(len(mask)), policy.floored)
         none_left = bool((mask | held).all())
         if held.any():  # collapsed or not: with missing entries EM shrinks them from their floor by and by
-            params = params._replace(components=family.floored(params.components, held, policy.scale))
+            params = self.model.floored(params, held, policy.scale)
             mask &= ~held
         if not mask.any():
             return self._parted(params, n_iter) if converged else (params, False)
@@ -83,7 +83,7 @@ class Bound:
             )
         if policy.policy == "drop":
             if mask.all():  # one has to stay
-                params = params._replace(components=family.floored(params.components, mask, policy.scale))
+                params = self.model.floored(params, mask, policy.scale)
                 kept = int(np.argmax(params.weights))
                 mask = np.arange(len(mask)) != kept
                 policy.floored += [] if policy.floored else [kept]
@@ -93,8 +93,7 @@ class Bound:
             keep = params.weights[~mask]
             kept = family.kept(params.components, ~mask)
             return params._replace(weights=keep / keep.sum(), components=kept), True
-        components = family.floored(params.components, mask, policy.scale)
-        params = params._replace(components=components)
+        params = self.model.floored(params, mask, policy.scale)
         events = len(policy.restarted) + len(policy.floored)
         for k in np.flatnonzero(mask):
             params = self._restart_or_keep(params, int(k), n_iter, none_left)

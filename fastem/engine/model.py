@@ -69,6 +69,8 @@ class Mixture:
         concentration: float = 1.0,
     ):
         self.family, self.n_jobs, self.fixed, self.concentration = family, n_jobs, fixed, concentration
+        self.held = fixed - {"weights"}
+        """Those of the family."""
         self.loops: Any = (
             product if hasattr(family, "groups") else accumulate if hasattr(family, "bricks") else numpy_e_step
         )
@@ -105,7 +107,7 @@ class Mixture:
             return None
         weights = np.where(params.weights < 0, plain.weights / 2, params.weights)
         try:
-            components = self.family.admitted(params.components, plain.components)
+            components = self._holding(self.family.admitted(params.components, plain.components), plain.components)
             params, double = MixtureParams(weights / weights.sum(), components), np.dtype(np.float64)
             self._prepared = params, double, self.prepare(params, double)  # for the E-step that follows
         except ValueError:
@@ -161,18 +163,21 @@ class Mixture:
 
     def m_step(self, statistics: MixtureStatistics, params: MixtureParams) -> MixtureParams:
         """Parameters that raise the expected log-likelihood."""
-        weights = self.weights_of(statistics.components.sum_w)
+        weights = params.weights if "weights" in self.fixed else self.weights_of(statistics.components.sum_w)
         (sums, components, after), self._stepped = self._stepped, (None, None, None)
-        if not self.fixed:
-            if sums is not statistics.components or components is not params.components:
-                after = self.family.m_step(statistics.components, params.components)
-            return MixtureParams(weights, after)
-        components = self.family.m_step(
-            self.family.held(statistics.components, params.components, self.fixed), params.components
-        )
-        kept = {name: getattr(params.components, name) for name in self.fixed - {"weights"}}
-        components = components._replace(**kept) if kept else components  # a user's may be no NamedTuple
-        return MixtureParams(params.weights if "weights" in self.fixed else weights, components)
+        if self.held:
+            after = self.family.held_m_step(statistics.components, params.components, self.held)
+        elif sums is not statistics.components or components is not params.components:
+            after = self.family.m_step(statistics.components, params.components)
+        return MixtureParams(weights, after)
+
+    def floored(self, params: MixtureParams, mask: np.ndarray, scale: Any) -> MixtureParams:
+        """The masked components with the least proper density that what is held leaves them."""
+        components = self.family.floored(params.components, mask, scale)
+        return params._replace(components=self._holding(components, params.components))
+
+    def _holding(self, components: Any, before: Any) -> Any:
+        return self.family.holding(components, before, self.held) if self.held else components
 
     def weights_of(self, sum_w: np.ndarray) -> np.ndarray:
         """The weights (..., K) of components that hold so much of the rows: the mode of their posterior density."""

@@ -70,9 +70,13 @@ class Plain:
         """Nothing."""
         return None
 
-    def held(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
-        """The same."""
-        return statistics
+    def held_m_step(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
+        """The M-step, where the best value of what is free does not depend on what is held."""
+        return self.holding(self.m_step(statistics, params), params, fixed)  # type: ignore[attr-defined]
+
+    def holding(self, params: Any, before: Any, fixed: frozenset[str]) -> Any:
+        """With the fields of these names."""
+        return params._replace(**{name: getattr(before, name) for name in fixed})
 
     def wide(self, params: Any) -> bool:
         """No."""
@@ -87,8 +91,10 @@ class Plain:
         )
 
     def n_held(self, params: Any, fixed: Collection[str]) -> int:
-        """Of a family of one kind of parameters all, if that is held."""
-        return self.n_parameters(params) if set(params._fields) <= set(fixed) else 0  # type: ignore[attr-defined]
+        """All, or the numbers in those arrays."""
+        if set(params._fields) <= set(fixed):
+            return self.n_parameters(params)  # type: ignore[attr-defined]
+        return sum(getattr(params, name).size for name in params._fields if name in fixed)
 
     def log_prior(self, params: Any) -> float:
         """Nothing."""
@@ -130,11 +136,14 @@ class Family(Protocol):
     def unpad(self, statistics: Any, params: Any, prepared: Any) -> Any:
         """Statistics without slot axis and padding: additive over chunks of one iteration."""
 
-    def held(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
-        """Statistics whose M-step is the best one where the parameters of those names are not to change."""
-
     def m_step(self, statistics: Any, params: Any) -> Any:
         """Statistics -> Params that maximise, or at least raise, the expected log-likelihood."""
+
+    def held_m_step(self, statistics: Any, params: Any, fixed: frozenset[str]) -> Any:
+        """The M-step among Params that have the parameters of these names, one or more, from `params`."""
+
+    def holding(self, params: Any, before: Any, fixed: frozenset[str]) -> Any:
+        """Params with the parameters of these names as they were `before`."""
 
     def admitted(self, params: Any, plain: Any) -> Any:
         """Params that were extrapolated, with sums of 1 to the last digit; `ValueError` if there are none.

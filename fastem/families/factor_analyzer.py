@@ -21,7 +21,7 @@ McLachlan and Peel (2000), Finite mixture models, chapter 8.
 Liu, Rubin and Wu (1998), Parameter expansion to accelerate EM: the PX-EM algorithm, Biometrika 85.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -128,16 +128,20 @@ class FactorAnalyzer(Plain):
 
     def m_step(self, statistics: FactorStatistics, params: FactorParams) -> FactorParams:
         """The maximum of the expected log-likelihood, and the prior's; a component without a row stays as it is."""
+        return self.held_m_step(statistics, params, frozenset())
+
+    def held_m_step(self, statistics: FactorStatistics, params: FactorParams, fixed: frozenset[str]) -> FactorParams:
+        """The maximum over what is not held."""
         core, sums, beside = Core.of(params), statistics, NOTHING
         if self.prior is not None:
             sums, beside = heavier(self.prior, statistics, params, core)
-        after = regression(sums, params, core, beside, self.reg_covar)
+        after = regression(sums, params, core, beside, self.reg_covar, fixed)
         least = np.maximum(self.reg_covar, (RESOLVED * self.eps) ** 2 * (after.loadings**2).sum(axis=2))
         after = after._replace(noise_variances=np.maximum(after.noise_variances, least))
         empty = statistics.sum_w <= 0
         for new, old in zip(after, params, strict=True):
             new[empty] = old[empty]
-        return after
+        return self.holding(after, params, fixed)
 
     def log_prior(self, params: FactorParams) -> float:
         """Logarithm of the prior density, but for a constant."""
@@ -230,8 +234,17 @@ class FactorAnalyzer(Plain):
 
         No more than a full covariance has, which is all that the loadings and the noise can make.
         """
+        return self._n_free(params, ())
+
+    def _n_free(self, params: FactorParams, fixed: Collection[str]) -> int:
         k, d, m = params.loadings.shape
-        return k * (d + min(d + d * m - m * (m - 1) // 2, d * (d + 1) // 2))
+        means = d * ("means" not in fixed)
+        loadings = (d * m - m * (m - 1) // 2) * ("loadings" not in fixed)
+        return k * (means + min(d * ("noise_variances" not in fixed) + loadings, d * (d + 1) // 2))
+
+    def n_held(self, params: FactorParams, fixed: Collection[str]) -> int:
+        """All but those that are still free."""
+        return self.n_parameters(params) - self._n_free(params, fixed)
 
     def sample(self, params: FactorParams, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""

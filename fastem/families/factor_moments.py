@@ -76,35 +76,50 @@ NOTHING = Beside(np.ones((1, 1)), np.ones((1, 1)), np.zeros((1, 1)), np.zeros((1
 
 
 def regression(
-    statistics: FactorStatistics, params: FactorParams, core: Core, beside: Beside = NOTHING, least: float = 0.0
+    statistics: FactorStatistics,
+    params: FactorParams,
+    core: Core,
+    beside: Beside = NOTHING,
+    least: float = 0.0,
+    fixed: frozenset[str] = frozenset(),
 ) -> FactorParams:
-    """The greatest expected log-likelihood where the noise is at least `least`."""
+    """The greatest expected log-likelihood of what is not fixed, where the noise is at least `least`.
+
+    Where means stay, rows and factors are not centred: what is regressed has no intercept, and the mean of the factors
+    has nowhere to go; nor has their covariance where loadings stay. What the best loadings are the noise does not tell,
+    but how far a prior lets the factors expand.
+    """
     u, t = core.u, core.roots
     a, eye = core.strengths / t, np.eye(t.shape[1])
-    y, z, ee, ez, zz = _moments(statistics, core)
+    y, _, ee, ez, zz = _moments(statistics, core, "means" not in fixed)
     # What the present loadings leave, times the factors; the factors' square; and how far the loadings move.
     own = (beside.factors + beside.pull * t**2)[:, :, None] * eye
     left = (ez + (u / t[:, None, :]) @ (zz - own)) * a[:, None, :]
     found = a[:, :, None] * zz * a[:, None, :] + (beside.factors / t**2)[:, :, None] * eye
     square = found + (beside.pull * np.ones_like(t))[:, :, None] * eye
-    moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2)
+    moved = np.swapaxes(np.linalg.solve(square, np.swapaxes(left, 1, 2)), 1, 2) * ("loadings" not in fixed)
     spread = zz / (t[:, :, None] * t[:, None, :]) + own * a[:, None, :] ** 2
     noise = ee + (u * (2 * ez / t[:, None, :] + u @ spread)).sum(axis=2) - (moved * left).sum(axis=2)
     noise = np.maximum((np.maximum(noise, 0.0) * params.noise_variances + beside.squares) / beside.noise, least)
+    after = FactorParams(
+        params.means + core.deviations * y,
+        params.loadings,
+        params.noise_variances if "noise_variances" in fixed else noise,
+    )
+    if "loadings" in fixed:
+        return after
     # The factors' covariance becomes I again: its root, less I, goes into the loadings, and their mean into the rows'.
     whole = u * core.strengths[:, None, :] + moved
     values, vectors = np.linalg.eigh(found / beside.factors[:, :, None])
     values = np.maximum(values, (t**-2.0).min(axis=1, keepdims=True))  # rounding may leave less, and below 0
     if beside.pull.any():
         cost = (beside.pull / beside.factors)[:, :, None] * (
-            np.swapaxes(whole, 1, 2) @ (whole * (params.noise_variances / noise)[:, :, None])
+            np.swapaxes(whole, 1, 2) @ (whole * (params.noise_variances / after.noise_variances)[:, :, None])
         )
         values, vectors = _less_expanded(values, vectors, cost)
     stretch = (vectors * ((values - 1) / (np.sqrt(values) + 1))[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     moved += whole @ stretch
-    return FactorParams(
-        params.means + core.deviations * y, params.loadings + core.deviations[:, :, None] * (moved @ core.vt), noise
-    )
+    return after._replace(loadings=params.loadings + core.deviations[:, :, None] * (moved @ core.vt))
 
 
 def _less_expanded(values: np.ndarray, vectors: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,10 +132,13 @@ def _less_expanded(values: np.ndarray, vectors: np.ndarray, cost: np.ndarray) ->
     return np.maximum(values, np.finfo(float).tiny), vectors
 
 
-def _moments(statistics: FactorStatistics, core: Core) -> tuple[np.ndarray, ...]:
-    """Means of y (K, d) and z (K, m), and about them the second moments ee (K, d), ez (K, d, m) and zz (K, m, m)."""
+def _moments(statistics: FactorStatistics, core: Core, centred: bool) -> tuple[np.ndarray, ...]:
+    """Means of y (K, d) and z (K, m), and about them the second moments ee (K, d), ez (K, d, m) and zz (K, m, m).
+
+    About 0, in the place of the means, unless `centred`.
+    """
     sum_w, t = np.maximum(statistics.sum_w, np.finfo(float).tiny)[:, None], core.roots
-    y = statistics.sum_y / sum_w
+    y = statistics.sum_y / sum_w * centred
     g = np.einsum("kjf,kj->kf", core.u, y)
     z, e = g / t, y - np.einsum("kjf,kf->kj", core.u, g)
     ee = statistics.sum_ee / sum_w - e**2

@@ -26,6 +26,9 @@ from fastem.families.base import Scale
 from fastem.families.factor_moments import Beside, Core, FactorParams, FactorStatistics
 from fastem.families.gaussian_prior import SHRINKAGE, unbiased
 
+LEAST = 1e-200
+"""Weight of a component below which its rows say nothing beside the prior: that over it is still a number."""
+
 
 class FactorPrior(NamedTuple):
     """shrinkage kappa; mean mu_P (d,); dof nu; scale lambda (d,) or one number; loadings tau."""
@@ -65,7 +68,7 @@ def heavier(
         sum_ge + kappa * g[:, :, None] * e[:, None, :],
         sum_gg + kappa * g[:, :, None] * g[:, None, :],
     )
-    over = 1.0 / np.maximum(whole, np.finfo(float).tiny)[:, None]
+    over = 1.0 / np.maximum(whole, LEAST)[:, None]
     rows = sum_w[:, None]
     factors, noise = (rows + 1.0) * over, (rows + prior.dof + m + 3.0) * over
     return found, Beside(factors, noise, prior.loadings * over, prior.scale * over)

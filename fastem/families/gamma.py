@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import gammaln, polygamma, psi
 
 from fastem.families.base import Scale
+from fastem.families.gamma_function import inverse_digamma
 from fastem.families.linear import LinearFamily, Sums, up_to
 from fastem.kernels.jit import brick, rootless
 from fastem.kernels.linear import logarithms, products_of_two, row_sums, weighted_sums
@@ -116,6 +117,15 @@ class Gamma(LinearFamily):
         x = np.maximum(x, np.finfo(float).tiny)
         shapes = shape_of(np.log(x) - log_x, self.most)
         return GammaParams(shapes, x / shapes)
+
+    def held_m_step(self, statistics: Any, params: GammaParams, fixed: frozenset[str]) -> GammaParams:
+        """Of given shapes a the scales E x / a; of given scales s the shapes where digamma(a) = E log(x / s)."""
+        x, log_x = np.split(self.means(statistics, params), 2, axis=1)
+        if "shapes" in fixed:
+            free = GammaParams(params.shapes, np.maximum(x, np.finfo(float).tiny) / params.shapes)
+        else:
+            free = GammaParams(inverse_digamma(log_x - np.log(params.scales), self.most), params.scales)
+        return self.holding(free, params, fixed)
 
     def prepare(self, params: GammaParams, dtype: np.dtype, weights: np.ndarray) -> Any:
         """Slopes and constants about the geometric mean of the components' means, padded."""

@@ -47,3 +47,15 @@ def shape_of(gap: np.ndarray, least: float, most: float) -> np.ndarray:
         slope = x * (x * polygamma(1, x) - 1)  # of the left side in 1 / x; from 1/2 at large x up to 1
         x = 1.0 / np.clip(1.0 / x - (log_less_digamma(x) - gap) / slope, 1.0 / most, 1.0 / least)
     return x
+
+
+def inverse_digamma(y: np.ndarray, most: float) -> np.ndarray:
+    """The x in (0, most] nearest to digamma(x) = y: Newton's method (Minka 2000, Estimating a Dirichlet distribution).
+
+    From above a step may lead to 0 or below it; an eighth is near enough.
+    """
+    y = np.minimum(y, digamma(most))
+    x = np.where(y >= -2.22, np.exp(y) + 0.5, 1.0 / np.maximum(digamma(1.0) - y, 1.0))
+    for _ in range(8):
+        x = np.maximum(x - (digamma(x) - y) / polygamma(1, x), x / 8.0)
+    return np.minimum(x, most)

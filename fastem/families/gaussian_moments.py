@@ -58,12 +58,17 @@ class GaussianMoments:
         """Whether several mixtures can be stepped as one, that is, no parameter is common to all components."""
         return self.covariance_type != "tied"
 
-    def held(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> GaussianStatistics:
-        """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
+    def held_m_step(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> Any:
+        """The M-step; where means are held, of statistics about means that stay."""
+        statistics = statistics._replace(sum_x=self.held_sum_x(statistics, params, fixed))
+        return self.holding(self.m_step(statistics, params), params, fixed)  # type: ignore[attr-defined]
+
+    def held_sum_x(self, statistics: GaussianStatistics, params: Any, fixed: frozenset[str]) -> np.ndarray:
+        """The sum_x by which no mean moves that is held."""
         if "means" not in fixed:
-            return statistics
+            return statistics.sum_x
         pull = 0.0 if self.prior is None else self.prior.shrinkage * (params.means - self.prior.mean)
-        return statistics._replace(sum_x=np.zeros_like(statistics.sum_x) + pull)
+        return np.zeros_like(statistics.sum_x) + pull
 
     def recentre(self, statistics: GaussianStatistics, old: Any, new: Any) -> GaussianStatistics:
         """Statistics about the means of `old` -> the same rows' statistics about the means of `new`.

@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families.base import Scale
-from fastem.families.regression import EPS, RegressionFamily, RegressionParams, RegressionStatistics
+from fastem.families.least_squares import EPS, RegressionStatistics
+from fastem.families.regression import RegressionFamily, RegressionParams
 from fastem.kernels.regression import LEAST
 
 LONGEST = 2.0
@@ -97,11 +98,18 @@ class GeneralizedRegression(RegressionFamily):
 
     def m_step(self, statistics: RegressionStatistics, params: RegressionParams) -> RegressionParams:
         """A Newton step, at most `LONGEST` long."""
+        return self.held_m_step(statistics, params, frozenset())
+
+    def held_m_step(
+        self, statistics: RegressionStatistics, params: RegressionParams, fixed: frozenset[str]
+    ) -> RegressionParams:
+        """That step of what is not held."""
         with_prior = self.heavier(statistics, params)
-        step = self.newton(with_prior)
+        step = self.newton(with_prior, fixed)
         self.watch(statistics)
         length = np.sqrt(np.maximum(step.gain, 0.0) / np.maximum(with_prior.sum_v, np.finfo(float).tiny))
         share = LONGEST / np.maximum(length, LONGEST)
-        return params._replace(
+        after = params._replace(
             coef=params.coef + share[:, None] * step.coef, levels=params.levels + share * step.levels
         )
+        return self.holding(after, params, fixed)

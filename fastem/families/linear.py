@@ -166,8 +166,12 @@ class LinearFamily(Plain):
         k, m = self.expected(params).shape
         return Sums(statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :m])
 
-    def m_step(self, statistics: Sums, params: Any) -> Any:
+    def m_step(self, statistics: Any, params: Any) -> Any:
         """The maximum, with the prior's rows; a component without any keeps its parameters."""
+        return self.maximum(self.means(statistics, params))
+
+    def means(self, statistics: Any, params: Any) -> np.ndarray:
+        """Means of T (K, m) over rows and the prior's; of a component without any those that it has."""
         sum_w, sum_x = statistics
         sum_w = np.maximum(sum_w, 0.0)[:, None]
         if self.prior:
@@ -176,7 +180,7 @@ class LinearFamily(Plain):
         means = sum_x / np.where(empty, 1.0, sum_w[:, 0])[:, None]
         if empty.any():
             means[empty] = self.prior_mean if params is None else self.expected(params)[empty]
-        return self.maximum(means)
+        return np.asarray(means)
 
     def admitted(self, params: Any, plain: Any) -> Any:
         """With probabilities that sum to 1 to the last digit; `ValueError` where they are none."""

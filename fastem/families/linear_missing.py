@@ -93,15 +93,15 @@ class LinearMissing(LinearFamily):
         (sum_w, sum_x, sum_there), (k, d) = (a.sum(axis=0) for a in statistics), self.expected(params).shape
         return MissingSums(sum_w[:k], sum_x[:k, :d], sum_there[:k, :d])
 
-    def m_step(self, statistics: Any, params: Any) -> Any:
-        """The maximum, with the prior's rows, of which nothing is missing."""
+    def means(self, statistics: Any, params: Any) -> np.ndarray:
+        """With the prior's rows, of which nothing is missing."""
         _, sum_x, there = statistics
         there = np.maximum(there, 0.0)
         if self.prior:
             there, sum_x = there + self.prior * self._whole(self.prior_mean), sum_x + self.prior * self.prior_mean
         empty = there <= 0
         before = self.prior_mean if params is None else self.expected(params)
-        return self.maximum(np.where(empty, before / self._whole(before), sum_x / np.where(empty, 1.0, there)))
+        return np.where(empty, before / self._whole(before), sum_x / np.where(empty, 1.0, there))
 
     def _whole(self, T: np.ndarray) -> np.ndarray | float:
         """What is there in each column of rows of which nothing is missing: 1, or the exposure."""

@@ -17,12 +17,14 @@ Quandt and Ramsey (1978), Estimating mixtures of normal distributions and switch
 Raftery (2007), Bayesian regularization for normal mixture estimation, Journal of Classification 24, of nu and l.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
 from fastem.families.base import Scale
-from fastem.families.regression import EPS, RegressionFamily, RegressionPrepared, RegressionStatistics
+from fastem.families.least_squares import EPS, RegressionStatistics
+from fastem.families.regression import RegressionFamily, RegressionPrepared
 from fastem.kernels import regression as kernels
 
 
@@ -104,16 +106,23 @@ class LinearRegression(RegressionFamily):
 
     def m_step(self, statistics: RegressionStatistics, params: LinearRegressionParams) -> LinearRegressionParams:
         """Least squares, then the variances about the new lines."""
+        return self.held_m_step(statistics, params, frozenset())
+
+    def held_m_step(
+        self, statistics: RegressionStatistics, params: LinearRegressionParams, fixed: frozenset[str]
+    ) -> LinearRegressionParams:
+        """Those of what is not held; the best lines are the same whatever the variances."""
         self.watch(statistics)
         statistics, rows = self.heavier(statistics, params), statistics.sum_w + self.prior_weight(params)
-        step, sum_w = self.newton(statistics), np.maximum(rows, np.finfo(float).tiny)
+        step, sum_w = self.newton(statistics, fixed), np.maximum(rows, np.finfo(float).tiny)
         squares = np.maximum(statistics.sum_xx[:, -1, -1] - step.gain, 0.0)
         variances = squares.sum() / sum_w.sum() if self.share_variance else squares / sum_w
-        return LinearRegressionParams(
+        after = LinearRegressionParams(
             params.coef + step.coef,
             params.levels + step.levels,
             np.zeros(len(sum_w)) + variances + self.reg_covar,
         )
+        return self.holding(after, params, fixed)
 
     def prior_weight(self, params: LinearRegressionParams) -> float:
         """The weight of the prior in a variance, beside that of the rows; of one for all, a component's share of it."""
@@ -220,7 +229,12 @@ class LinearRegression(RegressionFamily):
 
     def n_parameters(self, params: LinearRegressionParams) -> int:
         """Coefficients, levels and variances."""
-        return super().n_parameters(params) + (1 if self.share_variance else len(params.variances))
+        return self.n_held(params, ("coef", "intercept", "variances"))
+
+    def n_held(self, params: LinearRegressionParams, fixed: Collection[str]) -> int:
+        """Those, and the variances."""
+        variances = 1 if self.share_variance else len(params.variances)
+        return super().n_held(params, fixed) + variances * ("variances" in fixed)
 
     def draw(self, mean: np.ndarray, m: np.ndarray, labels: np.ndarray, params, rng: np.random.Generator) -> np.ndarray:
         """y of rows with these means, of the components `labels`."""

@@ -143,19 +143,25 @@ class NegativeBinomial(LinearFamily):
 
     def m_step(self, statistics: Any, params: NegativeBinomialParams) -> NegativeBinomialParams:
         """Means, and the sizes of greatest likelihood; a component without rows keeps its parameters."""
+        return self.held_m_step(statistics, params, frozenset())
+
+    def held_m_step(self, statistics: Any, params: NegativeBinomialParams, fixed: frozenset[str]) -> Any:
+        """The best means are the same whatever the sizes; sizes are the best at the means that are held."""
         _, levels, large_x, large_psi = statistics
         whole = np.maximum(self.weight(statistics), 0.0) + self.prior
         empty, whole = whole <= 0, np.where(whole > 0, whole, 1.0)
         sum_x = levels[..., :-1] @ np.arange(levels.shape[2] - 1.0) + large_x
         prior_x = self.prior_mean if self.prior else np.zeros(levels.shape[1])
-        means = np.where(empty, params.means, np.maximum(sum_x + self.prior * prior_x, 0.0) / whole)
+        found = np.where(empty, params.means, np.maximum(sum_x + self.prior * prior_x, 0.0) / whole)
+        means = params.means if "means" in fixed else found
         above = np.maximum(levels[..., :0:-1], 0.0).cumsum(axis=2)[..., ::-1] / whole[..., None]
         used = max(1, int(np.flatnonzero((above > 0).any(axis=(0, 1)))[-1:].sum()) + 1)
         share = np.broadcast_to(self.prior / whole, means.shape)
-        score = Score(
-            above[..., :used], levels.shape[2] - 1.0, above[..., -1], large_psi / whole, means, share, prior_x
-        )
-        sizes = np.where(empty | (means <= 0), params.sizes, score.root(params.sizes))
+        shares, rest = above[..., :used], above[..., -1]
+        large_psi, beyond = large_psi / whole, means - found
+        score = Score(shares, levels.shape[2] - 1.0, rest, large_psi, means, share, prior_x, beyond)
+        still = empty | (means <= 0)
+        sizes = params.sizes if "sizes" in fixed else np.where(still, params.sizes, score.root(params.sizes))
         return NegativeBinomialParams(sizes, means)
 
     def weight(self, statistics: Any) -> np.ndarray:
@@ -194,7 +200,8 @@ class NegativeBinomial(LinearFamily):
         levels = np.concatenate([p, rest[..., None]], axis=2)
         above = levels[..., :0:-1].cumsum(axis=2)[..., ::-1]
         large_x = np.maximum(m - p @ np.arange(float(most)), 0.0)
-        score = Score(above, float(most), rest, np.zeros(r.shape), m, np.zeros(r.shape), np.zeros(r.shape[1]))
+        zeros = np.zeros(r.shape)
+        score = Score(above, float(most), rest, zeros, m, zeros, zeros[0], zeros)
         w = np.asarray(sum_w, float)[:, None]
         large_psi = np.where(rest > 1e-12, -score.at(r)[0], 0.0)  # of next to no large counts it would be rounding
         return NegativeBinomialSums(w[:, 0].copy(), w[..., None] * levels, w * large_x, w * large_psi)

@@ -26,10 +26,11 @@ def digamma_rise(x: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Score(NamedTuple):
-    """The derivative of the expected log-likelihood by the size, a unit of weight and at the best mean.
+    """The derivative of the expected log-likelihood by the size, a unit of weight.
 
     above[..., t] (K, d, t) is the share of the rows with x > t; of those with x >= `most` are `large` (K, d) their
     share and `large_psi` (K, d) as in the statistics; `share` (K, d) of the weight are the prior's rows at x (d,).
+    The means are by `beyond` (K, d) more than those of the rows, which are the best.
     """
 
     above: np.ndarray
@@ -39,12 +40,15 @@ class Score(NamedTuple):
     means: np.ndarray
     share: np.ndarray
     x: np.ndarray
+    beyond: np.ndarray
 
     def at(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The derivative for sizes r (K, d), and its own."""
         inverse = 1.0 / (r[..., None] + np.arange(self.above.shape[2]))
         value = np.einsum("kjt,kjt->kj", self.above, inverse) - np.log1p(self.means / r)
         slope = self.means / (r * (r + self.means)) - np.einsum("kjt,kjt,kjt->kj", self.above, inverse, inverse)
+        if self.beyond.any():
+            value, slope = value + self.beyond / (r + self.means), slope - self.beyond / (r + self.means) ** 2
         if self.large.any():
             value += self.large_psi - self.large * psi(self.most + r)
             slope -= self.large * polygamma(1, self.most + r)

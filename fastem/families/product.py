@@ -10,7 +10,7 @@ M-step
 The engine (`fastem.engine.product`) runs the bricks of the groups; there are none of the product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,9 +69,10 @@ class ProductStatistics(NamedTuple):
 
 
 class Product:
-    """The family of products of `families`, each with its number of columns."""
+    """The family of products of `families`, each with its number of columns, which are held by their `names`."""
 
-    def __init__(self, families: Sequence[tuple[Any, int]]):
+    def __init__(self, families: Sequence[tuple[Any, int]], names: Sequence[str] = ()):
+        self.names = tuple(names)
         groups, first, first_statistic = [], 0, 0
         for family, columns in families:
             with np.errstate(divide="ignore"):  # logarithms of a row of zeros, of which the size counts
@@ -127,13 +128,18 @@ class Product:
         """Of each group."""
         return ProductStatistics(self._each("unpad", (statistics, params, prepared)))
 
-    def held(self, statistics: ProductStatistics, params: ProductParams, fixed: frozenset[str]) -> ProductStatistics:
-        """The same: of a product only the weights can be held."""
-        return statistics
-
     def m_step(self, statistics: ProductStatistics, params: ProductParams) -> ProductParams:
         """Of each group."""
         return ProductParams(self._each("m_step", (statistics, params)))
+
+    def held_m_step(self, statistics: ProductStatistics, params: ProductParams, fixed: frozenset[str]) -> ProductParams:
+        """Of each group that is not held: what is best there does not depend on the others."""
+        return self.holding(self.m_step(statistics, params), params, fixed)
+
+    def holding(self, params: ProductParams, before: ProductParams, fixed: frozenset[str]) -> ProductParams:
+        """With the groups of those names."""
+        named = zip(self.names, params.groups, before.groups, strict=True)
+        return ProductParams(tuple(old if name in fixed else new for name, new, old in named))
 
     def admitted(self, params: ProductParams, plain: ProductParams) -> ProductParams:
         """Of each group."""
@@ -215,6 +221,11 @@ class Product:
     def n_parameters(self, params: ProductParams) -> int:
         """Sum over the groups."""
         return sum(self._each("n_parameters", (params,)))
+
+    def n_held(self, params: ProductParams, fixed: Collection[str]) -> int:
+        """Sum over the groups that are held."""
+        numbers = zip(self.names, self._each("n_parameters", (params,)), strict=True)
+        return sum(number for name, number in numbers if name in fixed)
 
     def sample(self, params: ProductParams, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order, the groups' columns side by side."""

@@ -16,16 +16,15 @@ DeSarbo and Cron (1988), A maximum likelihood methodology for clusterwise linear
 5; Wedel and DeSarbo (1995), A mixture likelihood approach for generalized linear models, ibid. 12.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.families.base import Plain, Scale
+from fastem.families.least_squares import EPS, LeastSquares, RegressionStatistics
 from fastem.families.linear import up_to
 from fastem.kernels.simd import NATIVE_OF
-
-EPS = float(np.finfo(float).eps)
 
 ALIKE = 0.02
 """Divergence from the heaviest component under which components have not parted yet."""
@@ -52,24 +51,7 @@ class RegressionPrepared(NamedTuple):
     size: np.ndarray
 
 
-class RegressionStatistics(NamedTuple):
-    """sum_w (K,), sum_v (K,), sum_x (K, d) and sum_xx (K, d, d)."""
-
-    sum_w: np.ndarray
-    sum_v: np.ndarray
-    sum_x: np.ndarray
-    sum_xx: np.ndarray
-
-
-class Step(NamedTuple):
-    """A weighted least squares fit of z on x: coef (K, p), levels (K,), and by how much it lowers the squares (K,)."""
-
-    coef: np.ndarray
-    levels: np.ndarray
-    gain: np.ndarray
-
-
-class RegressionFamily(Plain):
+class RegressionFamily(LeastSquares, Plain):
     """What regressions share. `size` is the column that holds exposures or trials, whose coefficient stays 0."""
 
     halvings = 30
@@ -160,48 +142,17 @@ class RegressionFamily(Plain):
         sum_xx = upper + np.swapaxes(np.triu(upper, 1), 1, 2)
         return RegressionStatistics(sum_w, sum_v, np.ascontiguousarray(sum_x[:, :d]), sum_xx)
 
-    def newton(self, statistics: RegressionStatistics) -> Step:
-        """The weighted least squares fit of the working residuals."""
-        _, sum_v, sum_x, sum_xx = statistics
-        safe = np.maximum(sum_v, np.finfo(float).tiny)
-        second, cross = sum_xx[:, :-1, :-1], sum_xx[:, :-1, -1]
-        if not self.fit_intercept:
-            coef = self._solved(second, cross, second)
-            return Step(coef, np.zeros(len(coef)), (coef * cross).sum(axis=1))
-        mean, level = sum_x[:, :-1] / safe[:, None], sum_x[:, -1] / safe
-        centred = second - sum_x[:, :-1, None] * mean[:, None, :]
-        about = cross - sum_x[:, :-1] * level[:, None]
-        coef = self._solved(centred, about, second)
-        gain = (coef * about).sum(axis=1) + sum_x[:, -1] * level
-        return Step(coef, level - (coef * mean).sum(axis=1), gain)
-
-    def watch(self, statistics: RegressionStatistics) -> None:
-        """Look whether the sums of the next E-step must be in float64 though the rows are not."""
-        if self.eps > EPS and self.fit_intercept:
-            raw = np.einsum("kjj->kj", statistics.sum_xx)[:, :-1]
-            mean = statistics.sum_x[:, :-1] / np.maximum(statistics.sum_v, np.finfo(float).tiny)[:, None]
-            varied = raw - statistics.sum_x[:, :-1] * mean
-            self.narrow = bool((varied < 64 * self.eps * raw).any())
-
     def wide(self, params: Any) -> bool:
         """Where features hardly vary in a component."""
         return self.narrow
 
-    def _solved(self, matrices: np.ndarray, right: np.ndarray, raw: np.ndarray) -> np.ndarray:
-        """matrices (K, p, p) into right (K, p), without the directions that hold nothing but rounding of `raw`."""
-        p = right.shape[1]
-        if not p:
-            return np.zeros_like(right)
-        diagonal, size = np.einsum("kjj->kj", matrices), np.einsum("kjj->kj", raw)
-        live = diagonal > 64 * (EPS if self.narrow else self.eps) * size
-        if self.size is not None:
-            live[:, self.size] = False
-        scale = np.where(live, 1.0 / np.sqrt(np.where(live, diagonal, 1.0)), 0.0)
-        values, vectors = np.linalg.eigh(matrices * scale[:, :, None] * scale[:, None, :])
-        kept = values > 16 * p * (EPS if self.narrow else self.eps)
-        inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
-        along = np.einsum("kji,kj->ki", vectors, right * scale)
-        return scale * np.einsum("kij,kj->ki", vectors, inverse * along)
+    def holding(self, params: Any, before: Any, fixed: frozenset[str]) -> Any:
+        """With those; "intercept" is where the features are 0, and levels where they are at the centre."""
+        params = params._replace(**{name: getattr(before, name) for name in fixed - {"intercept"}})
+        if "intercept" not in fixed:
+            return params
+        coef = params.coef - before.coef
+        return params._replace(levels=before.levels + coef @ self._middle(coef.shape[1]))
 
     def rounding(self, params: Any, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: that of sums of as many terms."""
@@ -276,5 +227,9 @@ class RegressionFamily(Plain):
 
     def n_parameters(self, params: Any) -> int:
         """Coefficients and levels."""
+        return self.n_held(params, ("coef", "intercept"))
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """Coefficients but that of the sizes, and intercepts where there are any."""
         k, p = params.coef.shape
-        return k * (p - (self.size is not None) + self.fit_intercept)
+        return k * ((p - (self.size is not None)) * ("coef" in fixed) + self.fit_intercept * ("intercept" in fixed))

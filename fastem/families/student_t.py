@@ -34,7 +34,15 @@ from fastem.families.gamma_function import log_less_digamma, log_rise, shape_of,
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_moments import GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior
-from fastem.families.student_t_slots import NearPrepared, NearSlots, Prepared, StudentTStatistics
+from fastem.families.student_t_slots import (
+    NearPrepared,
+    NearSlots,
+    Prepared,
+    StudentTStatistics,
+    along,
+    halves_of_df,
+    mean_log,
+)
 
 COVARIANCE_TYPES = ("full", "diag")
 
@@ -145,7 +153,7 @@ class StudentT(Plain):
         sums = self.gaussian.unpad(statistics.gaussian, params.gaussian, prepared)
         sum_w, sum_log = statistics.sum_w.sum(axis=0)[:k], statistics.sum_log.sum(axis=0)[:k]
         rise = 1.0 + d * params.tails
-        sum_u, sum_x, sum_xx = (leaf * _along(rise, leaf) for leaf in sums)
+        sum_u, sum_x, sum_xx = (leaf * along(rise, leaf) for leaf in sums)
         return StudentTStatistics(sum_w, sum_u, sum_w * mean_log(params.tails, d) - sum_log, sum_x, sum_xx)
 
     def blurs(self, prepared: Any) -> bool:
@@ -186,10 +194,16 @@ class StudentT(Plain):
         tails = np.clip(tails, 1.0 / MOST_DF, 1.0 / LEAST_DF)
         return np.full(len(tails), tails.mean()) if self.share_df else tails
 
-    def held(self, statistics: StudentTStatistics, params: StudentTParams, fixed: frozenset[str]) -> StudentTStatistics:
-        """Statistics whose M-step is the best one with the fixed parameters: about a mean that stays."""
-        held = self.gaussian.held(statistics.gaussian, params.gaussian, fixed)
-        return statistics._replace(sum_x=held.sum_x)
+    def held_m_step(
+        self, statistics: StudentTStatistics, params: StudentTParams, fixed: frozenset[str]
+    ) -> StudentTParams:
+        """The M-step; where means are held, of statistics about means that stay."""
+        sum_x = self.gaussian.held_sum_x(statistics.gaussian, params.gaussian, fixed)
+        return self.holding(self.m_step(statistics._replace(sum_x=sum_x), params), params, fixed)
+
+    def holding(self, params: StudentTParams, before: StudentTParams, fixed: frozenset[str]) -> StudentTParams:
+        """With those; "df" are the tails."""
+        return super().holding(params, before, frozenset("tails" if name == "df" else name for name in fixed))
 
     def log_prior(self, params: StudentTParams) -> float:
         """The Gaussian's of locations and scale matrices; degrees of freedom have none."""
@@ -215,14 +229,14 @@ class StudentT(Plain):
         of_rows = self.gaussian.expected_log_prob(moments, params.gaussian)
         if self.df is not None:
             return of_rows
-        x, (sum_w, sum_u, sum_log, *_) = _shapes(params.tails), statistics
+        x, (sum_w, sum_u, sum_log, *_) = halves_of_df(params.tails), statistics
         of_scales = sum_w * (0.5 * np.log(x / (2 * np.pi)) - stirling(x)) + x * (sum_log - sum_u + sum_w)
         return of_rows + float(of_scales.sum())
 
     def expected_statistics(self, params: StudentTParams, sum_w: np.ndarray) -> StudentTStatistics:
         """Statistics of components of total weights sum_w that are as `params` says: the mean of tau is 1."""
         sums = self.gaussian.expected_statistics(params.gaussian, sum_w)
-        sum_log = -sum_w * log_less_digamma(_shapes(params.tails))
+        sum_log = -sum_w * log_less_digamma(halves_of_df(params.tails))
         return StudentTStatistics(sums.sum_w.copy(), sums.sum_w, sum_log, sums.sum_x, sums.sum_xx)
 
     def collapsed(self, params: StudentTParams, statistics: StudentTStatistics) -> np.ndarray:
@@ -267,12 +281,13 @@ class StudentT(Plain):
 
     def n_parameters(self, params: StudentTParams) -> int:
         """Those of locations and scale matrices, and the degrees of freedom that are estimated."""
-        tails = 0 if self.df is not None else 1 if self.share_df else len(params.tails)
-        return self.gaussian.n_parameters(params.gaussian) + tails
+        return self.n_held(params, ("means", "scales", "df"))
 
     def n_held(self, params: StudentTParams, fixed: Collection[str]) -> int:
-        """Those of the locations, and of the scale matrices."""
-        return self.gaussian.n_held(params.gaussian, ["covariances" if name == "scales" else name for name in fixed])
+        """Those of the locations, of the scale matrices, and the degrees of freedom."""
+        tails = 0 if self.df is not None else 1 if self.share_df else len(params.tails)
+        names = ["covariances" if name == "scales" else name for name in fixed]
+        return self.gaussian.n_held(params.gaussian, names) + tails * ("df" in fixed)
 
     def sample(self, params: StudentTParams, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """counts[k] rows of each component, in order."""
@@ -282,18 +297,3 @@ class StudentT(Plain):
         tau = rng.gamma(0.5 / tails[heavy], 2.0 * tails[heavy])
         rows[heavy] = means[heavy] + (rows[heavy] - means[heavy]) / np.sqrt(tau)[:, None]
         return rows
-
-
-def _along(a: np.ndarray, leaf: np.ndarray) -> np.ndarray:
-    """a (K,) with the axes of `leaf`."""
-    return a.reshape(-1, *(1,) * (leaf.ndim - 1))
-
-
-def mean_log(tails: np.ndarray, d: Any) -> np.ndarray:
-    """E log tau of a row of d features, but for its -log(1 + q / nu)."""
-    return np.log1p(d * tails) - log_less_digamma(_shapes(tails) + 0.5 * d)
-
-
-def _shapes(tails: np.ndarray) -> np.ndarray:
-    """nu / 2; of the Gaussian a number beyond which nothing changes."""
-    return 0.5 / np.maximum(tails, 1e-15)

@@ -26,14 +26,14 @@ import numpy as np
 
 from fastem.families.gamma_function import log_rise
 from fastem.families.gaussian_missing import GaussianMissing
-from fastem.families.student_t import LEAST_TAIL, StudentT, StudentTParams, mean_log
+from fastem.families.student_t import LEAST_TAIL, StudentT, StudentTParams
 from fastem.families.student_t_bricks import (
     diag_accumulate_of,
     diag_log_prob_of,
     full_accumulate_of,
     full_log_prob_of,
 )
-from fastem.families.student_t_slots import Prepared
+from fastem.families.student_t_slots import Prepared, mean_log
 from fastem.kernels import completion, holes
 from fastem.kernels.jit import brick
 

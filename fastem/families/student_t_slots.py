@@ -1,10 +1,11 @@
-"""What the kernels of the t family read, the slots of sums that they write, and its statistics."""
+"""What the kernels of the t family read, the slots of sums that they write, and its statistics and their means."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.families import gaussian_slots
+from fastem.families.gamma_function import log_less_digamma
 from fastem.families.gaussian_moments import GaussianStatistics
 
 
@@ -57,3 +58,18 @@ class NearSlots(NamedTuple):
     def gaussian(self) -> gaussian_slots.NearSlots:
         """The moments, with the weights that they are of."""
         return gaussian_slots.NearSlots(self.sum_u, self.segments)
+
+
+def mean_log(tails: np.ndarray, d: Any) -> np.ndarray:
+    """E log tau of a row of d features, but for its -log(1 + q / nu)."""
+    return np.log1p(d * tails) - log_less_digamma(halves_of_df(tails) + 0.5 * d)
+
+
+def halves_of_df(tails: np.ndarray) -> np.ndarray:
+    """nu / 2; of the Gaussian a number beyond which nothing changes."""
+    return 0.5 / np.maximum(tails, 1e-15)
+
+
+def along(a: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """a (K,) with the axes of `leaf`."""
+    return a.reshape(-1, *(1,) * (leaf.ndim - 1))

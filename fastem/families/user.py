@@ -1,6 +1,6 @@
 """A family that somebody wrote in NumPy, as the engine wants it: what it does not say is made of what it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +58,14 @@ class UserFamily(Plain):
     def m_step(self, statistics: UserSums, params: Any) -> Any:
         """The family's own; its arrays must have an axis of the components."""
         return self._checked(self.family.m_step(statistics.given, self._copied(params)), len(statistics.sum_w))
+
+    def holding(self, params: Any, before: Any, fixed: frozenset[str]) -> Any:
+        """Those of before: "params" are all that there are."""
+        return before
+
+    def n_held(self, params: Any, fixed: Collection[str]) -> int:
+        """All."""
+        return self.n_parameters(params)
 
     def _copied(self, params: Any) -> Any:
         """What an m_step may write into: the fit returns to the parameters before where it lowers the objective."""

@@ -114,7 +114,7 @@ def check_another_file(source: Any, target: Any, called: str = "out") -> None:
     if not isinstance(target, (str, os.PathLike)):
         return
     place = os.path.realpath(target)
-    for path in _files_of(source.source if isinstance(source, Chunks) else source):
+    for path in _files_of(_within(source)):
         if os.path.exists(place) and os.path.samefile(path, place):
             raise ValueError(f"{called} is {os.fspath(target)}, which is also read; give another name")
         if os.path.isdir(path) and place.startswith(os.path.join(os.path.realpath(path), "")):
@@ -124,10 +124,21 @@ def check_another_file(source: Any, target: Any, called: str = "out") -> None:
 def _files_of(data: Any) -> list[str]:
     """The files that rows come from, as far as these are known."""
     files = getattr(data, "files", None)  # of a pyarrow.dataset; a column of a frame may have any name
-    names = getattr(data, "filename", None), getattr(getattr(data, "file", None), "filename", None)  # memmap, h5py
-    paths = next((given for given in (data, files) if isinstance(given, (list, tuple))), (data, *names))
-    known = [os.fspath(path).partition("::")[0] for path in paths if isinstance(path, (str, os.PathLike))]
+    parts = next((given for given in (data, files) if isinstance(given, (list, tuple))), (data,))
+    known = [os.fspath(path).partition("::")[0] for part in parts for path in _names_of(_within(part))]
     return [found for name in known for found in glob.glob(name) or [name] if os.path.exists(found)]
+
+
+def _within(data: Any) -> Any:
+    return data.source if isinstance(data, Chunks) else data
+
+
+def _names_of(data: Any) -> list[Any]:
+    """What may be the name of the file of a path, a dataset, or an array."""
+    while isinstance(data, np.ndarray) and getattr(data, "filename", None) is None:
+        data = data.base  # of a view; that of a memmap is one
+    names = data, getattr(data, "filename", None), getattr(getattr(data, "file", None), "filename", None)  # h5py
+    return [name for name in names if isinstance(name, (str, os.PathLike))]
 
 
 @contextmanager
