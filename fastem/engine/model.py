@@ -1,5 +1,6 @@
 """Latent structure x family. Here the latent structure is a mixture: each row comes from one of K components."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -123,7 +124,7 @@ class Mixture:
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
         sums = fold.sums()
         if hasattr(self.family, "blurred") and self._is_blurred(sums, params.components, fold.prepared):
-            fold = self.loops.Fold(self._careful(), params)
+            fold = self.loops.Fold(self._careful, params)
             for chunk in chunks:
                 fold.add(chunk)
             sums = fold.sums()
@@ -137,6 +138,7 @@ class Mixture:
         self._stepped = sums, components, after
         return bool(self.family.blurred(components, after, prepared))
 
+    @functools.cached_property
     def _careful(self) -> "Mixture":
         """This model with the one kind of sums that loses no digits; of a row alone all kinds say the same."""
         return Mixture(self.family.careful(), self.n_jobs) if hasattr(self.family, "careful") else self
@@ -251,7 +253,7 @@ class Mixture:
             name: np.empty(shape if name in filled else (0,) * len(shape), np.int64 if name == "labels" else dtype)
             for name, shape in sizes.items()
         }
-        self.loops.rows(self._careful(), params, chunk, out)
+        self.loops.rows(self._careful, params, chunk, out)
         if "log_prob" in wanted and (base := self.family.base(chunk.X)) is not None:
             out["log_prob"] += base
         if check is not None:
