@@ -139,8 +139,7 @@ class Fold:
         dtype, family, components = self._computed_in(chunk.X.dtype), self.model.family, self.params.components
         prepared = self.model.prepare(self.params, dtype)
         self._prepared = prepared[1]
-        form = type(prepared[1]), tuple(map(tuple, tree.shapes(prepared[1]))), most
-        if self.model.slots[0] == form:
+        if self.model.slots[0] == self._form(prepared[1], most):
             (_, sums), self.model.slots = self.model.slots, (None, None)
             return Slots(dtype, most, prepared, sums, used=True)
         sums = family.zeros(components, 1, prepared[1])
@@ -149,6 +148,10 @@ class Fold:
             sums = family.zeros(components, min(most, max(4, SLOT_BYTES // one)), prepared[1])
         return Slots(dtype, most, prepared, sums, used=False)
 
+    def _form(self, prepared: Any, most: int) -> tuple[Any, ...]:
+        """What slots must have in common to serve again."""
+        return type(prepared), len(self.params.weights), tree.shapes(prepared), most
+
     def _merge(self) -> None:
         """Add the slots to the sums, and leave them to the next E-step."""
         if self._slots is None:
@@ -156,7 +159,7 @@ class Fold:
         _, most, (_, prepared), slots, _ = self._slots
         self._slots = None
         sums = tree.mapped(lambda leaf: summed(leaf, self.model.n_jobs), slots)
-        self.model.slots = (type(prepared), tuple(map(tuple, tree.shapes(prepared))), most), slots
+        self.model.slots = self._form(prepared, most), slots
         sums = self.model.family.unpad(sums, self.params.components, prepared)
         self._sums = sums if self._sums is None else tree.add(self._sums, sums)
 
