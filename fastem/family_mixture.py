@@ -141,9 +141,10 @@ def given_params(given: Any, params_type: Any, start: Start) -> Any:
     if not isinstance(given, Mapping):
         given = dict(zip(fields, given if len(fields) > 1 else [given], strict=False))
     if set(given) != set(fields):
+        wanted_form = ", ".join(f"{field!r}: ..." for field in fields)
         raise ValueError(
-            f"params_init has {', '.join(map(repr, given)) or 'nothing'}; {', '.join(map(repr, fields))} is "
-            f"wanted: give a dict such as {{{fields[0]!r}: ...}} with what the fitted attributes hold"
+            f"params_init has {', '.join(map(repr, given)) or 'nothing'}; all of {', '.join(map(repr, fields))} are "
+            f"wanted, each as the fitted attribute of that name has it: params_init={{{wanted_form}}}"
         )
     arrays = [check_init(f"params_init[{n!r}]", given[n], np.shape(getattr(wanted, n))) for n in fields]
     components = params_type(*arrays)

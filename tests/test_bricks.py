@@ -410,9 +410,25 @@ def uncounted(tile: Any, resp: Any, params: Any, sums: Any, s: int) -> None:
     sums.sum_x[s, :, :] += 1.0
 
 
+@fastem.brick
+def first_alone(tile: Any, params: Any, out: Any) -> None:
+    for b in range(out.shape[1]):
+        out[0, b] = -tile.columns[0, b]
+
+
+@fastem.brick
+def assigned(tile: Any, resp: Any, params: Any, sums: Any, s: int) -> None:
+    for k in range(resp.shape[0]):
+        sums.sum_w[s, k] = 0.0
+        for b in range(resp.shape[1]):
+            sums.sum_w[s, k] += resp[k, b]
+
+
 @pytest.mark.parametrize(
     ("brick", "message"),
     [
+        ({"log_prob": staticmethod(first_alone)}, r"log_prob of Wrong left out\[1, 0\] as it was; .* for every k <"),
+        ({"accumulate": staticmethod(assigned)}, r"called twice .* sums.sum_w is not twice .* so add to it"),
         ({"log_prob": staticmethod(beyond)}, "index 2 is out of bounds"),
         ({"log_prob": staticmethod(too_many)}, "index 2 is out of bounds"),
         ({"accumulate": staticmethod(uncounted)}, "of 64 rows of responsibilities 1/2; 32 are wanted"),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.families.rehearsal import UNTOUCHED, check_filled, check_sums
 from fastem.families.user import UserFamily
 from fastem.kernels import jit
 from fastem.kernels.jit import scalar_brick
@@ -192,14 +193,14 @@ class BrickFamily(UserFamily):
         hint = "; at the start params is None: sums.sum_w.shape[1] is K, or give the family start(X, k) to begin with"
         hint = hint if self.first is None else ""
         self._called("accumulate", hint, tile, tile.resp, params, slots, 0)
-        if not np.allclose(slots.sum_w[0], REHEARSED / k, rtol=1e-3):
-            raise ValueError(
-                f"accumulate of {self._name()} left sum_w at {slots.sum_w[0]} of {REHEARSED} rows of responsibilities "
-                f"1/{k}; {REHEARSED / k:g} are wanted: sums.sum_w[s, k] += resp[k, b] for every row"
-            )
+        once = type(sums)(*(leaf.copy() for leaf in slots))
+        self._called("accumulate", hint, tile, tile.resp, params, slots, 0)
+        check_sums(self._name(), once, slots, k, REHEARSED)
         if self.first is None:
-            self.first = self.m_step(type(sums)(*(leaf[0] for leaf in slots)), None)
+            self.first = self.m_step(type(sums)(*(leaf[0] for leaf in once)), None)
+        tile.resp[:] = UNTOUCHED
         self._called("log_prob", "", tile, self._read(self.first), tile.resp)
+        check_filled(self._name(), tile.resp)
 
     def _called(self, name: str, hint: str, *arguments: Any) -> None:
         try:
