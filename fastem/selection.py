@@ -187,6 +187,11 @@ def _bar(progress: bool) -> Progress:
 
 def _judged(model: Any, criterion: str, rows: Rows) -> dict[str, Any]:
     """What the table holds of a fit."""
+    if model._responds and rows.y is None:
+        raise ValueError(
+            "held_out is rows without y, and mixtures of regressions are judged by the y of rows, too: give a share "
+            "of X to hold out, such as 0.2"
+        )
     X, weight = (rows.X, rows.y) if model._responds else (rows.X,), rows.sample_weight
     value = -model.score(*X, sample_weight=weight) if criterion == "heldout" else getattr(model, criterion)(*X, weight)
     seconds = float(model.history_["seconds"][-1]) if len(model.history_) else 0.0
