@@ -37,9 +37,9 @@ class PoissonRegressionMixture(_GeneralizedMixture):
     prior : float, default 0
         Above 0 the fit maximises the posterior density under priors worth so many rows in each component, by which y
         does not depend on x: the mean at the centre of the features has the gamma distribution to which such rows of
-        the mean of y lead (Diaconis and Ylvisaker 1979), and ``coef_ * sd(x)`` the mean 0 and the variance
-        ``1 / (prior * mean(y))``. All are finite then, also where a component has no counts, or none for some x. The
-        log-likelihood that is monitored then includes the prior's logarithm, but for a constant.
+        the mean of y, and of the mean exposure, lead (Diaconis and Ylvisaker 1979), and ``coef_ * sd(x)`` the mean 0
+        and the variance ``1 / (prior * mean(y))``. All are finite then, also where a component has no counts, or none
+        for some x. The log-likelihood that is monitored then includes the prior's logarithm, but for a constant.
     tol, max_iter, n_init, random_state, warm_start, verbose, verbose_interval, n_jobs, callback, max_time, \
 on_collapse, accelerate, weight_concentration_prior
         As in :class:`fastem.GaussianMixture`.
