@@ -1,6 +1,5 @@
 """Latent structure x family. Here the latent structure is a mixture: each row comes from one of K components."""
 
-import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -80,6 +79,7 @@ class Mixture:
         """Scratch of threads that are not at work, by dtype, d, K and lanes."""
         self.slots: tuple[Any, Any] = (None, None)
         """Memory for the sums of an E-step, and of which form it is."""
+        self._other: Mixture | None = None
         self._known: tuple[Any, float] = (None, 0.0)
         self._prepared: tuple[Any, Any, Any] = (None, None, None)
         self._stepped: tuple[Any, Any, Any] = (None, None, None)
@@ -138,10 +138,12 @@ class Mixture:
         self._stepped = sums, components, after
         return bool(self.family.blurred(components, after, prepared))
 
-    @functools.cached_property
+    @property
     def _careful(self) -> "Mixture":
         """This model with the one kind of sums that loses no digits; of a row alone all kinds say the same."""
-        return Mixture(self.family.careful(), self.n_jobs) if hasattr(self.family, "careful") else self
+        if self._other is None and hasattr(self.family, "careful"):
+            self._other = Mixture(self.family.careful(), self.n_jobs)
+        return self._other or self
 
     def base(self, chunk: Chunk) -> float:
         """The part of the log-likelihood that is the same in all components; kept for the chunk that comes again."""

@@ -91,7 +91,7 @@ def regression(
     """
     u, t = core.u, core.roots
     a, eye = core.strengths / t, np.eye(t.shape[1])
-    y, _, ee, ez, zz = _moments(statistics, core, "means" not in fixed)
+    y, ee, ez, zz = _moments(statistics, core, "means" not in fixed)
     # What the present loadings leave, times the factors; the factors' square; and how far the loadings move.
     own = (beside.factors + beside.pull * t**2)[:, :, None] * eye
     left = (ez + (u / t[:, None, :]) @ (zz - own)) * a[:, None, :]
@@ -133,7 +133,7 @@ def _less_expanded(values: np.ndarray, vectors: np.ndarray, cost: np.ndarray) ->
 
 
 def _moments(statistics: FactorStatistics, core: Core, centred: bool) -> tuple[np.ndarray, ...]:
-    """Means of y (K, d) and z (K, m), and about them the second moments ee (K, d), ez (K, d, m) and zz (K, m, m).
+    """The means of y (K, d), and about those of y and z the moments ee (K, d), ez (K, d, m) and zz (K, m, m).
 
     About 0, in the place of the means, unless `centred`.
     """
@@ -144,7 +144,7 @@ def _moments(statistics: FactorStatistics, core: Core, centred: bool) -> tuple[n
     ee = statistics.sum_ee / sum_w - e**2
     ez = np.swapaxes(statistics.sum_ge / (sum_w * t)[:, :, None], 1, 2) - e[:, :, None] * z[:, None, :]
     zz = statistics.sum_gg / (sum_w[:, :, None] * t[:, :, None] * t[:, None, :]) - z[:, :, None] * z[:, None, :]
-    return y, z, ee, ez, zz
+    return y, ee, ez, zz
 
 
 def principal(matrix: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:

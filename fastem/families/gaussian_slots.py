@@ -77,7 +77,7 @@ def zeros(slots: int, components: int, features: int, prepared: Any, covariance_
     k, d = -(-components // 4) * 4, padded(features, np.dtype(np.float32))
     if isinstance(prepared, NearPrepared | NearDiagPrepared):
         segments = gaussian_near.segments(features, covariance_type == "full")
-        near = gaussian_near.zeros(slots, components, segments, prepared[1].shape[1])
+        near = gaussian_near.zeros(slots, components, segments, padded(features, prepared.scales.dtype))
         return NearSlots(np.zeros((slots, k)), near)
     moments = np.zeros((slots, k)), np.zeros((slots, k, d))
     if isinstance(prepared, TiedPrepared):
@@ -92,7 +92,7 @@ def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: 
     centred = means - prepared.shift
     if isinstance(statistics, NearSlots):
         segments, full = statistics.segments.sum(axis=0)[:k], covariance_type == "full"
-        moments = gaussian_near.about_means(segments, centred, prepared[1].shape[1], full)
+        moments = gaussian_near.about_means(segments, centred, padded(d, prepared.scales.dtype), full)
         return GaussianStatistics(statistics.sum_w.sum(axis=0)[:k], *moments)
     sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
     sum_xx = statistics.sum_xx.sum(axis=0)

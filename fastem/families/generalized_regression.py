@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families.base import Scale
-from fastem.families.least_squares import EPS, RegressionStatistics
+from fastem.families.least_squares import EPS, RegressionStatistics, pulled
 from fastem.families.regression import RegressionFamily, RegressionParams
 from fastem.kernels.regression import LEAST
 
@@ -85,16 +85,14 @@ class GeneralizedRegression(RegressionFamily):
         if self.prior is None:
             return statistics
         rows, mean, pull = self.prior
-        sum_w, sum_v, sum_x, sum_xx = (leaf.copy() for leaf in statistics)
-        np.einsum("kjj->kj", sum_xx)[:, :-1] += pull
-        sum_xx[:, :-1, -1] -= pull * params.coef
-        sum_xx[:, -1, :-1] -= pull * params.coef
-        if self.fit_intercept:
-            size = np.array(self.mean_size())
-            means = self.mean(params.levels, size)
-            sum_v += rows * np.maximum(self.variance(means, size), LEAST)
-            sum_x[:, -1] += rows * (mean - means)
-        return RegressionStatistics(sum_w, sum_v, sum_x, sum_xx)
+        statistics = statistics._replace(sum_xx=pulled(statistics.sum_xx, params.coef, pull))
+        if not self.fit_intercept:
+            return statistics
+        size, sum_x = np.array(self.mean_size()), statistics.sum_x.copy()
+        means = self.mean(params.levels, size)
+        sum_x[:, -1] += rows * (mean - means)
+        sum_v = statistics.sum_v + rows * np.maximum(self.variance(means, size), LEAST)
+        return statistics._replace(sum_v=sum_v, sum_x=sum_x)
 
     def m_step(self, statistics: RegressionStatistics, params: RegressionParams) -> RegressionParams:
         """A Newton step, at most `LONGEST` long."""

@@ -24,6 +24,15 @@ class Step(NamedTuple):
     gain: np.ndarray
 
 
+def pulled(sum_xx: np.ndarray, coef: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """sum_xx (K, d, d) under `coef` (K, p), and a density of these about 0 of precisions `pull` (p,)."""
+    sum_xx = sum_xx.copy()
+    np.einsum("kjj->kj", sum_xx)[:, :-1] += pull
+    sum_xx[:, :-1, -1] -= pull * coef
+    sum_xx[:, -1, :-1] -= pull * coef
+    return sum_xx
+
+
 class LeastSquares:
     """The fit, for a family whose features are summed about `centre`."""
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.families.base import Scale
-from fastem.families.least_squares import EPS, RegressionStatistics
+from fastem.families.least_squares import EPS, RegressionStatistics, pulled
 from fastem.families.regression import RegressionFamily, RegressionPrepared
 from fastem.kernels import regression as kernels
 
@@ -142,11 +142,8 @@ class LinearRegression(RegressionFamily):
         """Sums about the lines of `params` with the prior's."""
         if self.prior is None:
             return statistics
-        pull, sum_xx = self.prior.pull, statistics.sum_xx.copy()
-        np.einsum("kjj->kj", sum_xx)[:, :-1] += pull
+        sum_xx = pulled(statistics.sum_xx, params.coef, self.prior.pull)
         sum_xx[:, -1, -1] += self.prior_squares(params)
-        sum_xx[:, :-1, -1] -= pull * params.coef
-        sum_xx[:, -1, :-1] -= pull * params.coef
         return statistics._replace(sum_xx=sum_xx)
 
     def log_prior(self, params: LinearRegressionParams) -> float:

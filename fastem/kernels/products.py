@@ -3,6 +3,7 @@
 A product of matrices, in which a product of features is computed once for eight components, and no sum runs across a
 register. The features of a row are multiplied by themselves turned round: the segment s holds x_j x_(j + s mod d) for
 all j, so that the segments up to d // 2 hold every pair, and all start on whole registers. One more holds x itself.
+Where squares alone are wanted, there are two: that of s = 0, and x.
 """
 
 from fastem.kernels.jit import brick
@@ -15,7 +16,6 @@ WIDE = GROUP == 4
 
 MOST, MOST_DOUBLE = 1e30, 1e300
 """Squares beyond which a product with a responsibility of 0 might be no number."""
-
 
 SPARE = 8
 """Numbers behind the last segment, of which the first is the sum of the weights."""
