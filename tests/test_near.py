@@ -9,7 +9,13 @@ from fastem.engine.chunks import chunk
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.families import covariance, gaussian_near
 from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.families.gaussian_slots import NearDiagPrepared, NearPrepared, NearSlots
+from fastem.families.gaussian_slots import (
+    NearDiagPrepared,
+    NearPrepared,
+    NearSlots,
+    NearSphericalPrepared,
+    SphericalSlots,
+)
 from fastem.families.student_t import StudentT, StudentTParams
 from fastem.kernels import mixture
 
@@ -41,7 +47,8 @@ def test_moments_of_near_components_uncompiled(
     params = GaussianParams(0.1 * params.means, covariance.reduce(params.covariances, covariance_type))
     X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
     prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
-    assert isinstance(prepared, NearPrepared if covariance_type == "full" else NearDiagPrepared)
+    kinds = {"full": NearPrepared, "diag": NearDiagPrepared, "spherical": NearSphericalPrepared}
+    assert isinstance(prepared, kinds[covariance_type])
     tile = mixture.make_tile(X.dtype, d, k, lanes)
     mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
     tile.root[:] = np.nan  # not read
@@ -53,31 +60,36 @@ def test_moments_of_near_components_uncompiled(
         tile.resp[:, n:] = 0
         statistics = family.zeros(params, 1, prepared)
         family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
-        assert isinstance(statistics, NearSlots)
+        assert isinstance(statistics, SphericalSlots if covariance_type == "spherical" else NearSlots)
         sums = family.unpad(statistics, params, prepared)
         y = X.astype(float)[:, None] - params.means
         eps = 1e-12 if dtype == np.float64 else 1e-4
         wanted = "nk,nki,nkj->kij" if covariance_type == "full" else "nk,nki,nki->ki"
+        squares = np.einsum(wanted, resp, y, y)
+        if covariance_type == "spherical":
+            squares[:] = squares.mean(axis=1, keepdims=True)
         np.testing.assert_allclose(sums.sum_w, resp.astype(float).sum(axis=0), rtol=eps)
         np.testing.assert_allclose(sums.sum_x, np.einsum("nk,nkj->kj", resp, y), rtol=eps, atol=n * eps)
-        np.testing.assert_allclose(sums.sum_xx, np.einsum(wanted, resp, y, y), rtol=eps, atol=n * eps)
+        np.testing.assert_allclose(sums.sum_xx, squares, rtol=eps, atol=n * eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_densities_of_near_components_in_units_of_their_deviations(dtype: type, together: None) -> None:
-    d, k, n, lanes = 5, 3, 64, 64
-    params = GaussianParams(RNG.standard_normal((k, d)), RNG.uniform(0.5, 2.0, (k, d)))
-    X, family = (10 * RNG.standard_normal((n, d))).astype(dtype), Gaussian("diag", 0.0)
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
+def test_densities_of_near_components(covariance_type: str, dtype: type, together: None) -> None:
+    d, k, n, lanes = 5, 6, 64, 64
+    variances = RNG.uniform(0.5, 2.0, (k, d) if covariance_type == "diag" else k)
+    params = GaussianParams(RNG.standard_normal((k, d)), variances)
+    X, family = (10 * RNG.standard_normal((n, d))).astype(dtype), Gaussian(covariance_type, 0.0)
     found = []
     for one in (family, family.careful()):
         prepared = one.prepare(params, np.dtype(dtype), np.ones(k))
-        assert isinstance(prepared, NearDiagPrepared) == (one is family)
+        assert isinstance(prepared, NearDiagPrepared | NearSphericalPrepared) == (one is family)
         tile = mixture.make_tile(X.dtype, d, k, lanes)
         mixture.load_tile(X, np.zeros(0), 0, n, prepared.shift, tile)
         one.bricks(prepared)[0](tile, prepared, tile.resp)
         found.append(tile.resp[:k].copy())
     y = X.astype(float)[:, None] - params.means
-    wanted = stats.norm.logpdf(y, scale=np.sqrt(params.covariances)).sum(axis=2).T
+    wanted = stats.norm.logpdf(y, scale=np.sqrt(variances.reshape(k, -1))).sum(axis=2).T
     for log_prob in found:
         np.testing.assert_allclose(log_prob, wanted, rtol=1e-13 if dtype == np.float64 else 1e-5)
 
@@ -118,9 +130,12 @@ def test_narrow_clusters_under_a_wide_start(dtype: str, together: None) -> None:
     np.testing.assert_array_equal(after[0].covariances, after[1].covariances)
 
 
-def test_huge_numbers_without_weight(together: None) -> None:
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_huge_numbers_without_weight(covariance_type: str, together: None) -> None:
     d, k, lanes = 8, 8, 128
-    family, params = gaussian(d, k)
+    means, matrices = gaussian(d, k)[1]
+    family = Gaussian(covariance_type, 0.0)
+    params = GaussianParams(means, covariance.reduce(matrices, covariance_type))
     X, weight = RNG.standard_normal((lanes, d)), np.ones(lanes)
     X[3], weight[3] = 1e200, 0.0
     prepared = family.prepare(params, X.dtype, np.ones(k))
@@ -128,11 +143,16 @@ def test_huge_numbers_without_weight(together: None) -> None:
     mixture.load_tile(X, weight, 0, lanes, prepared.shift, tile)
     tile.resp[:k] = weight
     statistics = family.zeros(params, 1, prepared)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
     sums = family.unpad(statistics, params, prepared)
     y = np.delete(X, 3, axis=0) - params.means[:, None]
-    np.testing.assert_allclose(sums.sum_xx, np.einsum("kni,knj->kij", y, y), rtol=1e-11, atol=1e-11)
+    squares = np.einsum("kni,knj->kij", y, y)
+    if covariance_type != "full":
+        squares = np.einsum("kii->ki", squares)
+    if covariance_type == "spherical":
+        squares = np.repeat(squares.mean(axis=1, keepdims=True), d, axis=1)
+    np.testing.assert_allclose(sums.sum_xx, squares, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

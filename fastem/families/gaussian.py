@@ -27,9 +27,7 @@ from fastem.families import gaussian_bricks as bricks
 from fastem.families.base import Plain, Scale
 from fastem.families.gaussian_moments import GaussianMoments, GaussianStatistics
 from fastem.families.gaussian_prior import GaussianPrior, extra, heavier, log_density
-from fastem.families.gaussian_slots import NearDiagPrepared, NearPrepared, Prepared, Slots, TiedPrepared, padded
-from fastem.kernels import whiten
-from fastem.kernels.special import LOG_TWO_PI
+from fastem.families.gaussian_slots import NearDiagPrepared, NearPrepared, NearSphericalPrepared, Slots, TiedPrepared
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 APART = 0.1
@@ -69,6 +67,8 @@ class Gaussian(GaussianMoments, Plain):
             return bricks.tied_log_prob, bricks.tied_accumulate
         if isinstance(prepared, NearDiagPrepared):
             return bricks.near_diag_log_prob, bricks.near_accumulate
+        if isinstance(prepared, NearSphericalPrepared):
+            return bricks.near_spherical_log_prob, bricks.near_spherical_accumulate
         if self.covariance_type in ("diag", "spherical"):
             return bricks.diag_log_prob, bricks.diag_accumulate
         near = isinstance(prepared, NearPrepared)
@@ -79,41 +79,11 @@ class Gaussian(GaussianMoments, Plain):
 
         The shift is the mean of the heaviest component, which a far outlier does not move.
         """
-        return self._prepared(params, dtype, weights, self.precisions_cholesky(params))
-
-    def _prepared(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray, scales: np.ndarray) -> Any:
-        """`prepare`, with the factors of the covariances."""
-        k, d = params.means.shape
-        shift = params.means[np.argmax(weights)]
-        means = np.zeros((k, padded(d, dtype)), dtype)
-        means[:, :d] = centred = params.means - shift
-        if self.covariance_type in ("full", "tied"):
-            lower = np.swapaxes(scales.reshape(-1, d, d), 1, 2)
-            log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-            packed = whiten.pack(lower).astype(dtype)
-        else:
-            packed = np.broadcast_to(scales.reshape(k, -1), (k, d)).astype(dtype, order="C")
-            log_det = np.log(np.broadcast_to(scales.reshape(k, -1), (k, d))).sum(axis=1)
-        constant = np.empty((1, k), dtype)
-        constant[0] = log_det - 0.5 * d * LOG_TWO_PI
-        if self.covariance_type != "tied":
-            full = self.covariance_type == "full"
-            near = self.together and gaussian_near.worthwhile(k, d, dtype, full)
-            if not near or not gaussian_near.are_near(lower if full else scales.reshape(k, -1), centred, dtype):
-                return Prepared(shift, means, packed, constant)
-            if full:
-                return NearPrepared(shift, means, packed, constant)
-            means[:, :d] = -centred * scales.reshape(k, -1)
-            return NearDiagPrepared(shift, means, packed, constant)
-        centres = np.zeros_like(means)
-        centres[:, :d] = distances = centred @ lower[0].T
-        if weights @ np.square(distances).sum(axis=1) > self.apart / np.sqrt(np.finfo(dtype).eps):
-            return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
-        return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
+        return gaussian_slots.prepared(self, params, dtype, weights, self.precisions_cholesky(params))
 
     def blurs(self, prepared: Any) -> bool:
         """Whether sums of what is so prepared may lose digits."""
-        return isinstance(prepared, NearPrepared | NearDiagPrepared)
+        return isinstance(prepared, NearPrepared | NearDiagPrepared | NearSphericalPrepared)
 
     def blurred(self, params: GaussianParams, after: GaussianParams, prepared: Any) -> bool:
         """Whether the sums that led from `params` to `after` lost too many digits, and are wanted from `careful`."""

@@ -124,6 +124,41 @@ def near_diag_log_prob(tile, prepared, out):
             store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
 
 
+@brick
+def near_spherical_log_prob(tile, prepared, out):
+    """out[k, b] = log p(x_b | k), by the products of x and the means: the square of x is one for all components."""
+    components, d = prepared.constant.shape[1], prepared.shift.size
+    for b in range(0, out.shape[1], group(out)):
+        norm = whiten.squared_length(tile.columns, b, d)
+        k = 0
+        while k + 4 <= components:
+            whiten.products_of_four(tile.columns, b, prepared.means, k, d, out)
+            k += 4
+        while k < components:
+            store(out, k, b, whiten.product(tile.columns, b, prepared.means, k, d))
+            k += 1
+        half = norm * like(norm, -0.5)
+        for k in range(components):
+            q = load(out, k, b) + splat(prepared.constant, 0, k)
+            store(out, k, b, fma(half, splat(prepared.scales, 0, k), q))
+
+
+@rootless
+@brick
+def near_spherical_accumulate(tile, resp, prepared, statistics, s):
+    """sum_w, sum_x and sum_norm += the moments of the tile about the shift."""
+    lanes, d = resp.shape[1], prepared.shift.size
+    sum_w, sum_x, sum_norm = statistics.sum_w[s], statistics.sum_x[s], statistics.sum_norm[s]
+    for b in range(0, lanes, group(resp)):
+        store(tile.root_weight, 0, b, whiten.squared_length(tile.columns, b, d))
+    for k in range(prepared.constant.shape[1]):
+        sum_w[k] += moments.lane_sum(resp, k, lanes)
+        sum_norm[k] += moments.live_product(resp, k, tile.root_weight, lanes)
+    for k in range(0, prepared.constant.shape[1], 4):
+        for j in range(0, d, 2):
+            moments.rectangle(resp, tile.columns, lanes, sum_x, k, j)
+
+
 @rootless
 @brick
 def diag_accumulate(tile, resp, prepared, statistics, s):

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.families import covariance
+from fastem.families import covariance, gaussian_slots
 from fastem.families.base import Scale
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_bricks import (
@@ -140,7 +140,7 @@ class GaussianMissing(Gaussian):
     def prepare(self, params: GaussianParams, dtype: np.dtype, weights: np.ndarray) -> MissingPrepared:
         """The Gaussian's, with precisions and covariances."""
         factors = self.precisions_cholesky(params)
-        shift, means, scales, constant = self._prepared(params, dtype, weights, factors)
+        shift, means, scales, constant = gaussian_slots.prepared(self, params, dtype, weights, factors)
         k, d = params.means.shape
         if self.covariance_type in ("diag", "spherical"):
             variances = np.broadcast_to(params.covariances.reshape(k, -1), (k, d)).copy()

@@ -20,7 +20,7 @@ SLACK = 10.0
 """How much more than that where components have shrunk within an iteration."""
 
 FEW, MOST = 7, 48
-"""Least components and most features with which the sums are faster that way (measured)."""
+"""Least components and most features with which the sums are faster that way (measured); spherical ones always are."""
 
 WASTE = 1.15
 """Products computed, in units of those that the other way computes, up to which they are faster."""
@@ -31,15 +31,17 @@ def segments(d: int, full: bool) -> int:
     return d // 2 + 2 if full else 2
 
 
-def worthwhile(k: int, d: int, dtype: np.dtype, full: bool) -> bool:
+def worthwhile(k: int, d: int, dtype: np.dtype, covariance_type: str) -> bool:
     """Whether sums about one shift are the faster ones."""
     native, fours = NATIVE_OF[dtype], -(-d // 4) * 4
     columns = -(-d // native) * native
-    if k < FEW or d <= 4:
+    if k < FEW or (d <= 4 and covariance_type != "spherical"):
         return False
-    if not full:
+    if covariance_type == "spherical":
+        return True
+    if covariance_type == "diag":
         return 2 * columns <= 3 * d
-    products = segments(d, full) * columns * -(-k // 4) * 4
+    products = segments(d, True) * columns * -(-k // 4) * 4
     return d <= MOST and products <= WASTE * k * (fours * (fours + 3) // 2)
 
 

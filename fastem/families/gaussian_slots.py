@@ -6,7 +6,9 @@ import numpy as np
 
 from fastem.families import covariance, gaussian_near
 from fastem.families.gaussian_moments import GaussianStatistics
+from fastem.kernels import whiten
 from fastem.kernels.simd import NATIVE_OF
+from fastem.kernels.special import LOG_TWO_PI
 
 
 class Prepared(NamedTuple):
@@ -32,6 +34,18 @@ class NearDiagPrepared(NamedTuple):
 
     shift: np.ndarray
     minus_means: np.ndarray
+    scales: np.ndarray
+    constant: np.ndarray
+
+
+class NearSphericalPrepared(NamedTuple):
+    """As `NearPrepared`, of one variance each: log p(x | k) = constant_k + means_k x - scales_k |x|^2 / 2.
+
+    x is minus the shift; means are divided by the variances, and scales (1, K) are one over them.
+    """
+
+    shift: np.ndarray
+    means: np.ndarray
     scales: np.ndarray
     constant: np.ndarray
 
@@ -63,13 +77,57 @@ class NearSlots(NamedTuple):
     segments: np.ndarray
 
 
-Slots = GaussianStatistics | TiedSlots | NearSlots
+class SphericalSlots(NamedTuple):
+    """Slots of weights, and of the first moments and the sums of |x|^2 about the shift."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+    sum_norm: np.ndarray
+
+
+Slots = GaussianStatistics | TiedSlots | NearSlots | SphericalSlots
 
 
 def padded(d: int, dtype: np.dtype) -> int:
     """d up to whole registers and blocks of eight."""
     width = max(8, NATIVE_OF[np.dtype(dtype)])
     return -(-d // width) * width
+
+
+def prepared(family: Any, params: Any, dtype: np.dtype, weights: np.ndarray, scales: np.ndarray) -> Any:
+    """What the kernels of a Gaussian `family` read of `params`, with `scales`, the factors of the precisions."""
+    k, d = params.means.shape
+    shift = params.means[np.argmax(weights)]
+    means = np.zeros((k, padded(d, dtype)), dtype)
+    means[:, :d] = centred = params.means - shift
+    if family.covariance_type in ("full", "tied"):
+        lower = np.swapaxes(scales.reshape(-1, d, d), 1, 2)
+        log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        packed = whiten.pack(lower).astype(dtype)
+    else:
+        lower = scales.reshape(k, -1)
+        packed = np.broadcast_to(lower, (k, d)).astype(dtype, order="C")
+        log_det = np.log(np.broadcast_to(lower, (k, d))).sum(axis=1)
+    constant = np.empty((1, k), dtype)
+    constant[0] = log_det - 0.5 * d * LOG_TWO_PI
+    if family.covariance_type == "tied":
+        centres = np.zeros_like(means)
+        centres[:, :d] = distances = centred @ lower[0].T
+        if weights @ np.square(distances).sum(axis=1) > family.apart / np.sqrt(np.finfo(dtype).eps):
+            return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
+        return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
+    near = family.together and gaussian_near.worthwhile(k, d, dtype, family.covariance_type)
+    if not near or not gaussian_near.are_near(lower, centred, dtype):
+        return Prepared(shift, means, packed, constant)
+    if family.covariance_type == "full":
+        return NearPrepared(shift, means, packed, constant)
+    if family.covariance_type == "diag":
+        means[:, :d] = -centred * lower
+        return NearDiagPrepared(shift, means, packed, constant)
+    precisions = np.square(lower)
+    means[:, :d] = centred * precisions
+    constant[0] -= 0.5 * (precisions * np.square(centred)).sum(axis=1)
+    return NearSphericalPrepared(shift, means, precisions.T.astype(dtype), constant)
 
 
 def zeros(slots: int, components: int, features: int, prepared: Any, covariance_type: str) -> Slots:
@@ -80,6 +138,8 @@ def zeros(slots: int, components: int, features: int, prepared: Any, covariance_
         near = gaussian_near.zeros(slots, components, segments, padded(features, prepared.scales.dtype))
         return NearSlots(np.zeros((slots, k)), near)
     moments = np.zeros((slots, k)), np.zeros((slots, k, d))
+    if isinstance(prepared, NearSphericalPrepared):
+        return SphericalSlots(*moments, np.zeros((slots, k)))
     if isinstance(prepared, TiedPrepared):
         return TiedSlots(*moments, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
     square = covariance_type in ("full", "tied")
@@ -95,6 +155,10 @@ def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: 
         moments = gaussian_near.about_means(segments, centred, padded(d, prepared.scales.dtype), full)
         return GaussianStatistics(statistics.sum_w.sum(axis=0)[:k], *moments)
     sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
+    if isinstance(statistics, SphericalSlots):
+        about = sum_x - sum_w[:, None] * centred
+        norm = statistics.sum_norm.sum(axis=0)[:k] - (centred * (sum_x + about)).sum(axis=1)
+        return GaussianStatistics(sum_w, about, np.repeat(norm[:, None] / d, d, axis=1))
     sum_xx = statistics.sum_xx.sum(axis=0)
     if covariance_type in ("diag", "spherical"):
         return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])

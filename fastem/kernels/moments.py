@@ -10,6 +10,7 @@ from fastem.kernels.simd import (
     load,
     load_native,
     load_pair,
+    maximum,
     native,
     pair,
     splat,
@@ -37,6 +38,16 @@ def lane_sum(a, k, lanes):
     s = like(load(a, k, 0), 0.0)
     for b in range(0, lanes, group(a)):
         s = s + load(a, k, b)
+    return total(s)
+
+
+@brick
+def live_product(resp, k, a, lanes):
+    """sum_b resp[k, b] a[0, b] as float64, a >= 0; where resp is 0, a may be infinite."""
+    s = like(load(resp, k, 0), 0.0)
+    for b in range(0, lanes, group(resp)):
+        # What is no number is not the larger one.
+        s = s + maximum(load(resp, k, b) * load(a, 0, b), like(s, 0.0))
     return total(s)
 
 

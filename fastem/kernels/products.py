@@ -9,7 +9,18 @@ Where squares alone are wanted, there are two: that of s = 0, and x.
 from fastem.kernels.jit import brick
 from fastem.kernels.moments import count_live
 from fastem.kernels.row_moments import find_live
-from fastem.kernels.simd import GROUP, add_to, count_greater, fma, like, load_native, native, splat_native, store
+from fastem.kernels.simd import (
+    GROUP,
+    add_to,
+    count_greater,
+    fma,
+    like,
+    load_native,
+    maximum,
+    native,
+    splat_native,
+    store,
+)
 
 WIDE = GROUP == 4
 """Whether there are registers for two times eight sums."""
@@ -33,27 +44,38 @@ def add_moments(tile, resp, weights, components, d, out):
     lanes, live, last = resp.shape[1], 0, (out.shape[1] - SPARE) // padded - 1
     for k in range(components):
         live += count_live(resp, k, lanes, tile.least[0])
-    if _turn(tile.rows, d, tile.twice) and 5 * live >= 3 * components * lanes:
-        _add_products(tile.twice, weights, components, d, last, padded, out)
+    twice = tile.rows
+    if last > 1:
+        twice = tile.twice
+        _turn(tile.rows, d, twice)
+    if 5 * live >= 3 * components * lanes and _squares_are_held(tile.rows, d):
+        _add_products(twice, weights, components, d, last, padded, out)
         return
     for k in range(components):
         m = find_live(resp, k, tile.least[0], tile.index)
         if m > 0:
-            _add_live(tile.twice, tile.index, m, weights, k, d, last, padded, out)
+            _add_live(twice, tile.index, m, weights, k, d, last, padded, out)
 
 
 @brick
 def _turn(rows, d, out):
-    """Each row twice, one behind the other; whether all squares are held."""
-    huge, most = 0, MOST_DOUBLE if rows.itemsize == 8 else MOST
+    """Each row twice, one behind the other."""
+    for b in range(rows.shape[0]):
+        for j in range(0, d, native(rows)):
+            store(out, b, j, load_native(rows, b, j))
+        for j in range(0, d, native(rows)):
+            store(out, b, d + j, load_native(rows, b, j))
+
+
+@brick
+def _squares_are_held(rows, d):
+    """Whether no square overflows."""
+    top = like(load_native(rows, 0, 0), 0.0)
     for b in range(rows.shape[0]):
         for j in range(0, d, native(rows)):
             x = load_native(rows, b, j)
-            store(out, b, j, x)
-            huge += count_greater(x * x, most)
-        for j in range(0, d, native(rows)):
-            store(out, b, d + j, load_native(rows, b, j))
-    return huge == 0
+            top = maximum(x * x, top)
+    return count_greater(top, MOST_DOUBLE if rows.itemsize == 8 else MOST) == 0
 
 
 @brick

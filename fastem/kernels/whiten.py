@@ -146,6 +146,44 @@ def squared_distance(columns, b, centres, k, d):
 
 
 @brick
+def squared_length(columns, b, d):
+    """sum_j columns[j, b : b + group]^2."""
+    q = like(load(columns, 0, b), 0.0)
+    for j in range(d):
+        x = load(columns, j, b)
+        q = fma(x, x, q)
+    return q
+
+
+@brick
+def product(columns, b, means, k, d):
+    """sum_j means[k, j] columns[j, b : b + group]."""
+    q = like(load(columns, 0, b), 0.0)
+    for j in range(d):
+        q = fma(load(columns, j, b), splat(means, k, j), q)
+    return q
+
+
+@brick
+def products_of_four(columns, b, means, k, d, out):
+    """out[c, b : b + group] = `product` for the components c from k on."""
+    q0 = like(load(columns, 0, b), 0.0)
+    q1 = q0
+    q2 = q0
+    q3 = q0
+    for j in range(d):
+        x = load(columns, j, b)
+        q0 = fma(x, splat(means, k, j), q0)
+        q1 = fma(x, splat(means, k + 1, j), q1)
+        q2 = fma(x, splat(means, k + 2, j), q2)
+        q3 = fma(x, splat(means, k + 3, j), q3)
+    store(out, k, b, q0)
+    store(out, k + 1, b, q1)
+    store(out, k + 2, b, q2)
+    store(out, k + 3, b, q3)
+
+
+@brick
 def scaled_distance(columns, b, centres, scales, k, d):
     """sum_j (scales[k, j] (columns[j, b : b + group] - centres[k, j]))^2."""
     q = like(load(columns, 0, b), 0.0)
