@@ -94,6 +94,15 @@ def test_densities_of_near_components(covariance_type: str, dtype: type, togethe
         np.testing.assert_allclose(log_prob, wanted, rtol=1e-13 if dtype == np.float64 else 1e-5)
 
 
+def test_spherical_components_are_near_by_all_features_at_once() -> None:
+    """Their densities are differences of whole squares, of which many features lose more than one."""
+    for d, near in ((4, True), (400, False)):
+        params = GaussianParams(np.repeat([0.0, 2.0], [d, 7 * d]).reshape(8, d), np.ones(8))
+        X = RNG.standard_normal((64, d)).astype(np.float32)
+        prepared = Gaussian("spherical", 0.0).prepare(params, X.dtype, np.r_[2.0, np.ones(7)])
+        assert isinstance(prepared, NearSphericalPrepared) == near
+
+
 @pytest.mark.parametrize(("spread", "near"), [(1.0, True), (4.0, True), (1e3, False)])
 def test_moments_of_near_components_keep_their_digits(spread: float, near: bool) -> None:
     """Columns that nearly are one, in which means differ by `spread` standard deviations of what they do not share."""

@@ -50,6 +50,8 @@ def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype, slack: flo
     with np.errstate(over="ignore"):
         if lower.ndim == 2:
             lost = np.square(lower * centred)
+            # Densities of spherical ones are differences of whole squares, and lose by all features at once.
+            lost = lost.sum(axis=1) if lower.shape[1] == 1 else lost
         else:
             lost = np.square(np.einsum("kij,kj->ki", np.abs(lower), np.abs(centred))).sum(axis=1)
     return bool(np.finfo(dtype).eps * lost.max() <= slack * NEAR[dtype.itemsize])
