@@ -158,6 +158,7 @@ def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: 
     if isinstance(statistics, SphericalSlots):
         about = sum_x - sum_w[:, None] * centred
         norm = statistics.sum_norm.sum(axis=0)[:k] - (centred * (sum_x + about)).sum(axis=1)
+        # Shared by all features alike: a spherical M-step reads no more than their mean.
         return GaussianStatistics(sum_w, about, np.repeat(norm[:, None] / d, d, axis=1))
     sum_xx = statistics.sum_xx.sum(axis=0)
     if covariance_type in ("diag", "spherical"):
