@@ -36,6 +36,7 @@ from rivals import Estimator, OneDal, Problem, make_problem, make_rivals
 Rival = Estimator | OneDal
 CHECK = 3  # iterations after which all must agree
 SHORT = 2
+SHARE_OF_CHECK = 1.0  # that the difference takes at least: setting up and the first iterations vary
 
 SIZE: report.Columns = [("N", "n", ",d"), ("d", "d", "d"), ("K", "k", "d")]
 SECONDS: report.Columns = [
@@ -77,13 +78,14 @@ class Lane(NamedTuple):
 
 def check(name: str, rival: Rival, problem: Problem, seconds: float) -> tuple[Lane, float]:
     """Fit for the few common iterations: warm caches, agree, and see how many iterations fill `seconds`."""
-    rival.fit(problem, 1)  # compiles
+    first = rival.fit(problem, 1)  # compiles
     fit = rival.fit(problem, CHECK)
     value = log_likelihood(problem.X, fit.parameters)
     print(f"  {name:8s} after {fit.n_iter} iterations: log-likelihood {value:.12f}", flush=True)
     if fit.n_iter != CHECK:
         raise RuntimeError(f"{name} ran {fit.n_iter} iterations where {CHECK} were asked for")
-    more = int(np.clip(np.ceil(seconds * (CHECK + 1) / fit.seconds), 2, 60))
+    iteration = np.clip((fit.seconds - first.seconds) / (CHECK - 1), fit.seconds / 40, fit.seconds / (CHECK + 1))
+    more = int(np.clip(np.ceil(max(seconds, SHARE_OF_CHECK * fit.seconds) / iteration), 2, 60))
     return Lane(name, rival, problem, SHORT + more), value
 
 

@@ -30,5 +30,9 @@ if [[ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]] || ! "$venv/bin/python" 
 fi
 
 "$venv/bin/python" -m ruff check .
-"$venv/bin/python" -m mypy
-"$venv/bin/python" -m pytest -q -n 2 --dist worksteal "$@"
+"$venv/bin/python" -m mypy &  # beside the first tests
+types=$!
+passed=0
+"$venv/bin/python" -m pytest -q -n 2 --dist worksteal "$@" || passed=$?
+wait "$types"
+exit "$passed"
