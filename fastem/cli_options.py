@@ -82,7 +82,7 @@ WeightsColumn = Annotated[
     str | None, Option(help="The column with the weights of the rows.", show_default=False, metavar="NAME")
 ]
 RowsPerChunk = Annotated[
-    int | None, Option(min=1, help="Rows read at a time.", show_default="as 4 MB hold", metavar="N")
+    int | None, Option(min=1, help="Rows read at a time.", show_default="as 8 MB hold", metavar="N")
 ]
 Complete = Annotated[bool, Option("--complete", help="Leave out rows with a missing or infinite number.", metavar="")]
 Missing = Annotated[

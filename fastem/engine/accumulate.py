@@ -64,11 +64,19 @@ LANE_BYTES = (4, 2048), (20, 1024), (40, 512), (512, 1024), (1 << 62, 512)
 """(features up to which, bytes of the lanes of a tile): measured; up to d = 40 the tile fits the first cache."""
 
 
-class Fold:
-    """Chunks added to the statistics of one E-step, in slots that serve chunk after chunk."""
+PIECE_ROWS = 8192
+"""Least rows of a slot where chunks are pieces of the rows: for each of them the sums of all slots come from afar. With
+8 features and 16 components a slot takes 7 us for that, and 8192 rows 500."""
 
-    def __init__(self, model: Any, params: Any):
-        self.model, self.params = model, params
+
+class Fold:
+    """Chunks added to the statistics of one E-step, in slots that serve chunk after chunk.
+
+    The chunks may be `pieces` of the rows, of which more than one is expected.
+    """
+
+    def __init__(self, model: Any, params: Any, pieces: bool = False):
+        self.model, self.params, self.pieces = model, params, pieces
         self._slots: Slots | None = None
         self._dtypes: dict[np.dtype, np.dtype] = {}
         self._sums: Any = None
@@ -108,7 +116,8 @@ class Fold:
 
     def _grid(self, chunk: Chunk) -> tuple[int, int]:
         """Lanes of a tile, and number of slots."""
-        return grid(len(chunk.X), chunk.X.shape[1], self._computed_in(chunk.X.dtype))
+        lanes, slots = grid(len(chunk.X), chunk.X.shape[1], self._computed_in(chunk.X.dtype))
+        return lanes, max(1, min(slots, len(chunk.X) // PIECE_ROWS)) if self.pieces else slots
 
     def _tile(self, chunk: Chunk, lanes: int) -> Any:
         """Scratch of one thread."""

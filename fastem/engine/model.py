@@ -118,13 +118,14 @@ class Mixture:
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
         log_likelihood = weight = 0.0
-        fold = self.loops.Fold(self, params)
+        pieces = not isinstance(chunks, list)
+        fold = self.loops.Fold(self, params, pieces)
         for chunk in chunks:
             log_likelihood += fold.add(chunk) + self.base(chunk)
             weight += float(chunk.sample_weight.sum()) if chunk.sample_weight.size else float(len(chunk.X))
         sums = fold.sums()
         if hasattr(self.family, "blurred") and self._is_blurred(sums, params.components, fold.prepared):
-            fold = self.loops.Fold(self._careful, params)
+            fold = self.loops.Fold(self._careful, params, pieces)
             for chunk in chunks:
                 fold.add(chunk)
             sums = fold.sums()

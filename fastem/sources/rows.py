@@ -25,7 +25,7 @@ class Rows:
     ----------
     source : Source
     rows_per_chunk : int, optional
-        By default, rows of 4 MB, at least 1024.
+        By default, rows of 8 MB, at least 1024.
     on_rows : callable, optional
         ``on_rows(done, n_rows)`` is called after each chunk; `n_rows` is None where it is not known yet.
 
