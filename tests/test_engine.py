@@ -248,6 +248,17 @@ def test_tiles_of_few_rows_are_no_larger_than_these_ask_for(d: int, dtype: type,
         assert n <= size * tiles <= n + tiles * 64 and size <= lanes and size % 32 == 0
 
 
+def test_pieces_of_the_rows_have_slots_of_many_rows() -> None:
+    """The sums of each slot come from afar once for every piece."""
+    model, data = Mixture(Gaussian("diag")), chunk(RNG.standard_normal((40_000, 2)))
+    params = MixtureParams(np.full(2, 0.5), GaussianParams(np.array([[0.0, 1.0], [1.0, 0.0]]), np.ones((2, 2))))
+    slots = [accumulate.Fold(model, params, pieces)._grid(chunk(data.X[:20_000]))[1] for pieces in (False, True)]
+    assert slots == [20, 2]
+    pieces = tuple(chunk(data.X[i : i + 20_000]) for i in (0, 20_000))
+    for a, b in zip(*(tree.leaves(model.e_step(params, rows)) for rows in (pieces, [data])), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-10)
+
+
 def test_gains_that_slow_down_and_grow_again_are_no_convergence() -> None:
     gains = 1e-3 * 0.5 ** np.arange(20) + 5e-6 * 1.2 ** np.arange(20)  # two rates alone would stop at the fifth
     monitor = ConvergenceMonitor(Rules(tol=1e-4), 2e-16)
