@@ -78,7 +78,8 @@ class Lane(NamedTuple):
 
 def check(name: str, rival: Rival, problem: Problem, seconds: float) -> tuple[Lane, float]:
     """Fit for the few common iterations: warm caches, agree, and see how many iterations fill `seconds`."""
-    first = rival.fit(problem, 1)  # compiles
+    rival.fit(problem, 1)  # compiles
+    first = rival.fit(problem, 1)
     fit = rival.fit(problem, CHECK)
     value = log_likelihood(problem.X, fit.parameters)
     print(f"  {name:8s} after {fit.n_iter} iterations: log-likelihood {value:.12f}", flush=True)

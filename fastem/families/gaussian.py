@@ -93,6 +93,8 @@ class Gaussian(GaussianMoments, Plain):
             factors = self.precisions_cholesky(after)
         except ValueError:
             return True
+        if not np.isfinite(after.covariances).all():
+            return True
         factors = factors if factors.ndim == 3 else factors.reshape(len(factors), -1)
         return gaussian_near.blurred(params.means, after.means, factors, prepared)
 

@@ -39,7 +39,7 @@ class NearDiagPrepared(NamedTuple):
 
 
 class NearSphericalPrepared(NamedTuple):
-    """As `NearPrepared`, of one variance each: log p(x | k) = constant_k + means_k x - scales_k |x|^2 / 2.
+    """As `NearPrepared`, of one variance each, float64: log p(x | k) = constant_k + means_k x - scales_k |x|^2 / 2.
 
     x is minus the shift; means are divided by the variances, and scales (1, K) are one over them.
     """
@@ -117,17 +117,20 @@ def prepared(family: Any, params: Any, dtype: np.dtype, weights: np.ndarray, sca
             return Prepared(shift, means, np.repeat(packed, k, axis=0), constant)
         return TiedPrepared(shift, means, packed, constant, centres, np.zeros_like(means[:1]))
     near = family.together and gaussian_near.worthwhile(k, d, dtype, family.covariance_type)
-    if not near or not gaussian_near.are_near(lower, centred, dtype):
+    by_products = gaussian_near.by_products(family.covariance_type, dtype)
+    # Products are differences of whole squares, and lose by all features at once.
+    far = np.hypot.reduce(centred, axis=1)[:, None] if by_products else centred
+    if not near or not gaussian_near.are_near(lower, far, dtype):
         return Prepared(shift, means, packed, constant)
     if family.covariance_type == "full":
         return NearPrepared(shift, means, packed, constant)
-    if family.covariance_type == "diag":
+    if not by_products:
         means[:, :d] = -centred * lower
         return NearDiagPrepared(shift, means, packed, constant)
     precisions = np.square(lower)
     means[:, :d] = centred * precisions
-    constant[0] -= 0.5 * (precisions * np.square(centred)).sum(axis=1)
-    return NearSphericalPrepared(shift, means, precisions.T.astype(dtype), constant)
+    constant[0] -= 0.5 * np.square(means).sum(axis=1) / precisions[:, 0]  # of the products as they are rounded
+    return NearSphericalPrepared(shift, means, precisions.T.copy(), constant)
 
 
 def zeros(slots: int, components: int, features: int, prepared: Any, covariance_type: str) -> Slots:
