@@ -131,14 +131,28 @@ class Checkpoint:
                     stacklevel=2,
                 )
 
-    def prepare(self) -> None:
-        """Remove what killed writers left beside the file, and raise where it cannot be written at all."""
+    def prepare(self, resume: bool = False) -> None:
+        """Remove what killed writers left beside the file, and raise where it cannot, or must not, be written."""
         if self.path is not None:
+            if not resume and os.path.isfile(self.path) and not is_checkpoint(self.path):
+                raise ValueError(
+                    f"{os.fspath(self.path)} is there and is no checkpoint: the fit would replace it. Give another "
+                    "name, or remove it"
+                )
             target = Path(os.path.realpath(check_path(self.path)))
             for leftover in target.parent.glob(f".{target.name[:100]}.????????.tmp"):
                 with suppress(OSError):
                     leftover.unlink()
             check_writable(self.path)
+
+
+def is_checkpoint(path: str | os.PathLike) -> bool:
+    """Whether a file is one, of any version."""
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return str(file["format"]) == FORMAT
+    except Exception:  # zipfile and numpy meet other files with a dozen types
+        return False
 
 
 def without_address(thing: Any) -> str:

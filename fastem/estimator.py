@@ -197,7 +197,7 @@ class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, Base
         random_state = check_seed(self.random_state)
         data.check_algorithm(plan.algorithm)
         checkpoint = Checkpoint(path, self._settings(data, plan))
-        checkpoint.prepare()
+        checkpoint.prepare(resume)
         saved = checkpoint.read() if resume else None
         seed = saved.plain["seed"] if saved else int(random_state.randint(np.iinfo(np.int32).max))
         random_state = np.random.RandomState() if saved else random_state  # to be set, and so one of our own

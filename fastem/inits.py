@@ -26,9 +26,10 @@ def check_weights_init(value: Any, k: int) -> np.ndarray:
     weights = check_init("weights_init", value, (k,), "one number a component")
     tolerance = 1e-6 if getattr(value, "dtype", None) == np.float32 else 1e-8
     if (weights < 0).any() or abs(weights.sum() - 1) > max(tolerance, 1e-8) * max(k, 1):
+        hint = "Leave it out, or give no component less than 0" if (weights < 0).any() else "Divide it by its sum"
         raise ValueError(
             f"weights_init has least value {weights.min():.6g} and sum {weights.sum():.6g}; numbers of at least 0 that "
-            "sum to 1 are wanted. Divide it by its sum"
+            f"sum to 1 are wanted. {hint}"
         )
     return weights
 

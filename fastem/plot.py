@@ -33,8 +33,12 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _fitted(model: Any, attribute: str) -> Any:
-    """Return an attribute that `fit` sets, or say that there is none yet."""
+    """Return an attribute that `fit` sets, or say that there is none, or none yet."""
     if not hasattr(model, attribute):
+        if hasattr(model, "weights_"):
+            raise ValueError(
+                f"{type(model).__name__} has no {attribute}, and this picture is drawn of them: try a GaussianMixture"
+            )
         raise NotFittedError(f"{type(model).__name__} has no {attribute} yet: call fit before plotting")
     return getattr(model, attribute)
 
@@ -104,10 +108,12 @@ def ellipses(
     from matplotlib.patches import Ellipse
 
     means = np.asarray(_fitted(model, "means_"), dtype=float)
+    if means.shape[1] == 1:
+        raise ValueError("the model has one feature, and an ellipse needs two: draw the feature as a histogram")
     if len(features) != 2 or not all(0 <= feature < means.shape[1] for feature in features):
         raise ValueError(
             f"features={features!r} given, but two columns of a model of {means.shape[1]} features wanted:"
-            " try features=(0, 1), or draw a single feature as a histogram"
+            " try features=(0, 1)"
         )
     columns = list(features)
     patches = []

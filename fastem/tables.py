@@ -85,8 +85,9 @@ def place(path: str | os.PathLike, row: int, column: int | None = None) -> str:
 
 
 def _column(column: int, width: int, names: list[str] | None) -> str:
-    """A column by its name, or by its number from 1, as a person counts who has the file open."""
-    return f"column {names[column]!r}" if names and column < len(names) else f"column {column + 1} of {width}"
+    """A column by its name, or by its number from 0, as the rows; and from 1, as who has the file open counts."""
+    number = f"{column} (number {column + 1} of the {width} in the line)"
+    return f"column {names[column]!r}" if names and column < len(names) else f"column {number}"
 
 
 def read_weights(path: str | os.PathLike) -> np.ndarray:

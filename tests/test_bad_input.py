@@ -113,7 +113,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
         ["sample_weight", r"1e\+308"],
     ),
     "weights_init too many": (started(weights_init=np.ones(3) / 3), ["weights_init", r"\(3,\)", r"\(2,\)"]),
-    "weights_init negative": (started(weights_init=[1.5, -0.5]), ["weights_init", r"-0\.5|negative"]),
+    "weights_init negative": (started(weights_init=[1.5, -0.5]), ["weights_init", r"-0\.5", "less than 0"]),
     "weights_init of sum 2": (started(weights_init=[1.0, 1.0]), ["weights_init", r"\b2(\.0*)?\b", r"\b1\b"]),
     "weights_init NaN": (started(weights_init=[np.nan, 1.0]), ["weights_init", "NaN"]),
     "means_init too wide": (started(means_init=np.ones((2, 3))), ["means_init", r"\(2, 3\)", r"\(2, 2\)"]),

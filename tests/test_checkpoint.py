@@ -300,6 +300,12 @@ def test_a_file_that_is_no_checkpoint(wrong, tmp_path, X):
         ValueError, match=r"run\.npz is no checkpoint that this fastem wrote \(.+\); give .*, or remove"
     ):
         fitted(X, checkpoint=path, resume=True)
+    if wrong == "damaged":
+        return  # it was one, and may be replaced
+    kept = path.read_bytes()
+    with pytest.raises(ValueError, match=r"run\.npz is there and is no checkpoint: .* Give another name"):
+        fitted(X, checkpoint=path)
+    assert path.read_bytes() == kept
 
 
 def test_every_truncation_is_told(tmp_path, X):

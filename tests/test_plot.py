@@ -50,6 +50,10 @@ def test_a_flat_history_is_flat(ax):
 def test_what_cannot_be_drawn(ax):
     with pytest.raises(ValueError, match=r"features=\(0, 3\)"):
         plot.ellipses(MODEL, ax, features=(0, 3))
+    with pytest.raises(ValueError, match="one feature.*histogram"):
+        plot.ellipses(SimpleNamespace(means_=np.zeros((2, 1))), ax)
+    with pytest.raises(ValueError, match="no means_, .*try a GaussianMixture"):
+        plot.ellipses(SimpleNamespace(weights_=np.ones(1)), ax)
     with pytest.raises(ValueError, match="'iteration' or 'seconds'"):
         plot.history(MODEL, ax, x="hours")
     with pytest.raises(ValueError, match="height, width"):

@@ -36,7 +36,7 @@ def responsibilities(family: Any, params: Any, X: np.ndarray) -> tuple[np.ndarra
 class Fold:
     """Chunks added to the statistics of one E-step."""
 
-    def __init__(self, model: Any, params: Any):
+    def __init__(self, model: Any, params: Any, pieces: bool = False):
         self.family, self.params = model.family, params
         self._sums: Any = None
 
