@@ -151,7 +151,8 @@ class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, Base
             Parameters that keep their starting values, by the names of their attributes, such as
             ``("weights", "means")``; of a product also keys, whose groups keep all of theirs. For "batch".
         checkpoint : path, optional
-            After every iteration, all that is needed to go on is written there.
+            After every iteration, all that is needed to go on is written there. Of the files that may be there already,
+            a checkpoint alone is replaced.
         resume : bool, default False
             Go on from the checkpoint, or start where there is no such file yet. The result is that of the fit that was
             never interrupted. Rows, columns, dtype, total weight and a sample of the rows must be those of that fit.
