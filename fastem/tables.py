@@ -84,10 +84,9 @@ def place(path: str | os.PathLike, row: int, column: int | None = None) -> str:
     return spot if column is None else f"{spot}, {_column(column, len(fields), column_names(path))}"
 
 
-def _column(column: int, width: int, names: list[str] | None) -> str:
-    """A column by its name, or by its number from 0, as the rows; and from 1, as who has the file open counts."""
-    number = f"{column} (number {column + 1} of the {width} in the line)"
-    return f"column {names[column]!r}" if names and column < len(names) else f"column {number}"
+def _column(j: int, width: int, names: list[str] | None) -> str:
+    """Column j by its name, or by its number from 0, as rows have; and from 1, as who has the file open counts."""
+    return f"column {names[j]!r}" if names and j < len(names) else f"column {j} (number {j + 1} of {width})"
 
 
 def read_weights(path: str | os.PathLike) -> np.ndarray:

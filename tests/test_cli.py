@@ -279,9 +279,7 @@ def test_wrong_files(run, tmp_path):
     assert_one_error(run(*fit, "x.xlsx"), "there is no file x.xlsx")
     assert_one_error(run(*fit, "."), ".: cannot read a folder")
     assert_one_error(run(*fit, "twice.csv"), "2 columns named 'a'", "choose columns by number, with --columns")
-    assert_one_error(
-        run(*fit, "words.csv"), "words.csv: row 1 (line 2 of the file), column 1 (number 2 of the 2 in the line): 'x'"
-    )
+    assert_one_error(run(*fit, "words.csv"), "words.csv: row 1 (line 2 of the file), column 1 (number 2 of 2): 'x'")
     assert_one_error(run(*fit, "nan.npy"), "nan.npy: row 0, column 1 (counted from 0): nan, where a finite number")
     assert_one_error(run(*fit, "few.npy"), "few.npy has 2 rows and --components is 3", "Use --components <= 2")
     assert_one_error(run(*fit, "complex.npy"), "complex.npy holds complex numbers (complex128)")

@@ -152,7 +152,7 @@ def test_csv_with_text_empty_fields_and_names_twice(tmp_path):
         with pytest.raises(ValueError, match=r"has 2 columns named 'x': 0, 2, .* choose columns by number"):
             read(Chunks(path, columns=columns))
     path.write_text("1,2\n" * 400_000 + "3,x\n")  # past the first batch, from which types are guessed
-    with pytest.raises(ReadError, match=r"row 400000 \(line 400001 of the file\), column 2 of 2: 'x'"):
+    with pytest.raises(ReadError, match=r"row 400000 \(line 400001 of the file\), column 1 \(number 2 of 2\): 'x'"):
         read(path)
 
 
