@@ -103,6 +103,14 @@ def test_spherical_components_are_near_by_all_features_at_once() -> None:
         assert isinstance(prepared, NearSphericalPrepared) == near
 
 
+def test_sums_that_are_not_finite_are_taken_again() -> None:
+    params = GaussianParams(RNG.standard_normal((8, 3)), np.ones(8))
+    family = Gaussian("spherical", 0.0)
+    prepared = family.prepare(params, np.dtype(float), np.ones(8))
+    after = [params._replace(covariances=np.r_[value, np.ones(7)]) for value in (1.0, np.inf)]
+    assert [family.blurred(params, one, prepared) for one in after] == [False, True]
+
+
 def test_spherical_components_of_float32_are_no_differences_of_squares(rng: np.random.Generator) -> None:
     """A variance whose inverse float32 does not hold: rows of nothing but 0."""
     X = np.concatenate([np.zeros((32, 2)), rng.standard_normal((32, 2))]).astype(np.float32)

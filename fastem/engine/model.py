@@ -118,7 +118,7 @@ class Mixture:
     def e_step(self, params: MixtureParams, chunks: Iterable[Chunk]) -> MixtureStatistics:
         """Expected sufficient statistics of all rows, the log-likelihood among them."""
         log_likelihood = weight = 0.0
-        pieces = not isinstance(chunks, list)
+        pieces = not isinstance(chunks, list)  # rows in memory are a list of one
         fold = self.loops.Fold(self, params, pieces)
         for chunk in chunks:
             log_likelihood += fold.add(chunk) + self.base(chunk)

@@ -52,7 +52,10 @@ def worthwhile(k: int, d: int, dtype: np.dtype, covariance_type: str) -> bool:
 
 
 def are_near(lower: np.ndarray, centred: np.ndarray, dtype: np.dtype, slack: float = 1.0) -> bool:
-    """Whether components of factors P (K, d, d), or of diagonals (K, d), at `centred` (K, d) keep their digits so."""
+    """Whether components of factors P (K, d, d), or of diagonals, at `centred` (K, d) keep their digits so.
+
+    Both are (K, 1) where it is the whole distance that counts.
+    """
     with np.errstate(over="ignore"):
         if lower.ndim == 2:
             lost = np.square(lower * centred)

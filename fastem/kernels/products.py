@@ -44,7 +44,7 @@ def add_moments(tile, resp, weights, components, d, out):
     lanes, live, last = resp.shape[1], 0, (out.shape[1] - SPARE) // padded - 1
     for k in range(components):
         live += count_live(resp, k, lanes, tile.least[0])
-    twice = tile.rows
+    twice = tile.rows  # squares alone look no further than the row
     if last > 1:
         twice = tile.twice
         _turn(tile.rows, d, twice)
