@@ -16,7 +16,8 @@ import fastem
 from fastem.engine.chunks import chunk
 from fastem.families import gamma, negative_binomial, negative_binomial_size
 from fastem.kernels import counts
-from fastem.kernels.mixture import load_tile, make_tile, mixture_e_step, normalize
+from fastem.kernels.mixture import load_tile, make_tile, mixture_e_step
+from fastem.kernels.softmax import normalize
 
 DATA = Path(__file__).parent / "data"
 LEAVES = np.array([70.0, 38, 17, 10, 9, 3, 2, 1])

@@ -19,7 +19,7 @@ from fastem.engine.chunks import chunk
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.families.factor_analyzer import FactorAnalyzer
 from fastem.families.factor_moments import Core, FactorParams, covariances
-from fastem.kernels import mixture
+from fastem.kernels import mixture, softmax
 
 RNG = np.random.default_rng(3)
 
@@ -78,7 +78,7 @@ def test_bricks_run_uncompiled(d: int, m: int) -> None:
     tile = mixture.make_tile(X.dtype, d, 3, 128)._replace(extra=family.extra(X.dtype, d, 3, 128))
     mixture.load_tile(X, np.zeros(0), 0, 90, prepared.shift, tile)
     log_prob(tile, prepared, tile.resp)
-    mixture.normalize(tile, np.log(weights)[None])
+    softmax.normalize(tile, np.log(weights)[None])
     statistics = family.zeros(params, 1, prepared)
     accumulate(tile, tile.resp, prepared, statistics, 0)
     for a, b in zip(family.unpad(statistics, params, prepared), wanted, strict=True):
@@ -100,7 +100,7 @@ def test_a_row_that_overflows_in_another_component_adds_nothing_there() -> None:
         mixture.load_tile(rows, np.zeros(0), 0, len(rows), prepared.shift, tile)
         with np.errstate(over="ignore", invalid="ignore"):
             log_prob(tile, prepared, tile.resp)
-            mixture.normalize(tile, np.log(np.full((1, 2), 0.5, np.float32)))
+            softmax.normalize(tile, np.log(np.full((1, 2), 0.5, np.float32)))
             statistics = family.zeros(params, 1, prepared)
             accumulate(tile, tile.resp, prepared, statistics, 0)
         sums.append(family.unpad(statistics, params, prepared))

@@ -17,7 +17,7 @@ from fastem.engine.chunks import chunk
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.student_t import StudentT, StudentTParams
-from fastem.kernels import jit, mixture, moments, row_moments, simd, special, triangles, whiten
+from fastem.kernels import jit, mixture, moments, row_moments, simd, softmax, special, triangles, whiten
 
 RNG = np.random.default_rng(5)
 DTYPES = [np.float64, np.float32]
@@ -48,6 +48,29 @@ def python_tile(X: np.ndarray, k: int, lanes: int) -> mixture.Tile:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d", "k"), [(200, 2, 1), (150, 9, 5), (129, 1, 40), (128, 4, 3), (256, 200, 2)])
+def test_the_rows_of_the_next_tile_are_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, k: int, dtype: type
+) -> None:
+    X, lanes, asked = RNG.standard_normal((n, d)).astype(dtype), 128, []
+    monkeypatch.setattr(softmax, "prefetch", lambda a, i, j: asked.append(j))
+    tile = python_tile(X, k, lanes)
+    tile.weight[:] = 1.0
+    softmax.normalize_and_ask(tile, np.zeros((1, k), dtype), 0, True, X, lanes)
+    line = softmax.LINE // X.itemsize
+    wanted = [] if X[lanes:].nbytes > softmax.AHEAD else range(lanes * d, n * d, line)
+    assert asked == list(wanted)
+
+
+@pytest.mark.parametrize(("first", "wanted"), [(0, 128), (1, 200), (5, 200)])
+def test_no_row_is_asked_for_past_the_last_or_out_of_order(first: int, wanted: int) -> None:
+    X = RNG.standard_normal((200, 3))
+    tile = python_tile(X, 2, 128)
+    assert mixture.after(tile, first, X) == wanted
+    assert mixture.after(tile._replace(order=np.arange(200)), first, X) == 200
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 9])
 def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype: type) -> None:
@@ -63,7 +86,7 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     eps = 1e-11 if dtype == np.float64 else 2e-4
     np.testing.assert_allclose(tile.resp[:k, :n], wanted, rtol=eps, atol=eps)
     log_weights = np.log(np.full((1, k), 1 / k)).astype(dtype)
-    total = mixture.normalize(tile, log_weights)
+    total = softmax.normalize(tile, log_weights)
     joint = wanted + log_weights[0, :, None]
     log_p = np.logaddexp.reduce(joint, axis=0)
     np.testing.assert_allclose(total, log_p @ weight, rtol=10 * eps)

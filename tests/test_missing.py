@@ -23,7 +23,7 @@ from fastem.columns import words_of_single_values
 from fastem.engine.chunks import chunk
 from fastem.families.gaussian import GaussianParams
 from fastem.families.gaussian_missing import GaussianMissing
-from fastem.kernels import holes, mixture
+from fastem.kernels import holes, mixture, softmax
 from fastem.together import Together
 
 KINDS = pytest.mark.parametrize("kind", COVARIANCE_TYPES)
@@ -58,7 +58,7 @@ def test_bricks_uncompiled_are_the_textbook(kind: str, d: int, rng: np.random.Ge
     log_prob(tile, prepared, tile.resp)
     joint = reference.joint_log_prob(X, start, kind)[tile.order] - np.log(start.weights)
     np.testing.assert_allclose(tile.resp[:k, :n].T, joint, rtol=1e-12, atol=1e-12)
-    mixture.normalize(tile, np.log(start.weights)[None])
+    softmax.normalize(tile, np.log(start.weights)[None])
     statistics = family.zeros(params, 1, prepared)
     accumulate(tile, tile.resp, prepared, statistics, 0)
     after = family.m_step(family.unpad(statistics, params, prepared), params)

@@ -25,7 +25,7 @@ from fastem.families.linear_missing import BernoulliMissing, MissingSums, Poisso
 from fastem.families.negative_binomial import levels_of
 from fastem.families.negative_binomial_missing import NegativeBinomialMissing
 from fastem.families.poisson import PoissonParams
-from fastem.kernels import mixture
+from fastem.kernels import mixture, softmax
 
 K, N = 2, 60
 WEIGHTS = np.array([0.3, 0.7])
@@ -362,7 +362,7 @@ def test_bricks_uncompiled(name: str, dtype: Any, rng: np.random.Generator) -> N
     wanted = joint - np.log(WEIGHTS) - (0.0 if base is None else base[:, None])
     rtol = 2e-5 if dtype is np.float32 else 1e-11
     np.testing.assert_allclose(tile.resp[:K, :N].T, wanted, rtol=rtol, atol=rtol)
-    mixture.normalize(tile, np.log(WEIGHTS)[None].astype(dtype))
+    softmax.normalize(tile, np.log(WEIGHTS)[None].astype(dtype))
     statistics = family.zeros(params, 1, prepared)
     accumulate(tile, tile.resp, prepared, statistics, 0)
     sums = family.unpad(statistics, params, prepared)

@@ -18,7 +18,7 @@ from scipy.stats import multivariate_t
 import fastem
 from fastem.families.student_t import COVARIANCE_TYPES, StudentTParams
 from fastem.families.student_t_missing import StudentTMissing
-from fastem.kernels import mixture
+from fastem.kernels import mixture, softmax
 
 KINDS = pytest.mark.parametrize("kind", COVARIANCE_TYPES)
 
@@ -71,7 +71,7 @@ def test_bricks_uncompiled_are_the_textbook(kind: str, d: int, dtype: type) -> N
     wanted = np.array([part[0] for part in said])
     eps = 1e-11 if dtype == np.float64 else 2e-4
     np.testing.assert_allclose(tile.resp[:k, :n], wanted, rtol=eps, atol=eps)
-    mixture.normalize(tile, np.zeros((1, k), dtype))
+    softmax.normalize(tile, np.zeros((1, k), dtype))
     statistics = family.zeros(params, 1, prepared)
     accumulate(tile, tile.resp, prepared, statistics, 0)
     sums = family.unpad(statistics, params, prepared)

@@ -10,6 +10,7 @@ from fastem.engine.model import Mixture, MixtureParams
 from fastem.families import covariance, gaussian_near
 from fastem.families.gaussian import Gaussian, GaussianParams
 from fastem.families.gaussian_slots import (
+    DiagSlots,
     NearDiagPrepared,
     NearPrepared,
     NearSlots,
@@ -17,7 +18,7 @@ from fastem.families.gaussian_slots import (
     SphericalSlots,
 )
 from fastem.families.student_t import StudentT, StudentTParams
-from fastem.kernels import mixture
+from fastem.kernels import mixture, softmax
 
 RNG = np.random.default_rng(5)
 DTYPES = [np.float64, np.float32]
@@ -48,7 +49,9 @@ def test_moments_of_near_components_uncompiled(
     X, weight = RNG.standard_normal((n, d)).astype(dtype), RNG.random(n)
     prepared = family.prepare(params, np.dtype(dtype), np.ones(k))
     by_products = covariance_type == "spherical" and dtype == np.float64
-    kind = NearPrepared if covariance_type == "full" else NearSphericalPrepared if by_products else NearDiagPrepared
+    kind, slots = (NearSphericalPrepared, SphericalSlots) if by_products else (NearDiagPrepared, DiagSlots)
+    if covariance_type == "full":
+        kind, slots = NearPrepared, NearSlots
     assert isinstance(prepared, kind)
     tile = mixture.make_tile(X.dtype, d, k, lanes)
     mixture.load_tile(X, weight, 0, n, prepared.shift, tile)
@@ -61,7 +64,7 @@ def test_moments_of_near_components_uncompiled(
         tile.resp[:, n:] = 0
         statistics = family.zeros(params, 1, prepared)
         family.bricks(prepared)[1](tile, tile.resp, prepared, statistics, 0)
-        assert isinstance(statistics, SphericalSlots if by_products else NearSlots)
+        assert isinstance(statistics, slots)
         sums = family.unpad(statistics, params, prepared)
         y = X.astype(float)[:, None] - params.means
         eps = 1e-12 if dtype == np.float64 else 1e-4
@@ -197,7 +200,7 @@ def test_moments_of_t_distributions_uncompiled(dtype: type, together: None) -> N
         mixture.load_tile(X, np.zeros(0), 0, n, prepared.shift, tile)
         log_prob, accumulate = family.bricks(prepared)
         log_prob(tile, prepared, tile.resp)
-        mixture.normalize(tile, np.log(np.full((1, k), 1 / k)).astype(dtype))
+        softmax.normalize(tile, np.log(np.full((1, k), 1 / k)).astype(dtype))
         statistics = family.zeros(params, 1, prepared)
         accumulate(tile, tile.resp, prepared, statistics, 0)
         assert hasattr(statistics, "segments") == (len(sums) == 0) and (sums or statistics.segments.any())

@@ -21,7 +21,7 @@ from fastem.families.least_squares import RegressionStatistics
 from fastem.families.linear_regression import LinearRegression
 from fastem.families.logistic_regression import LogisticRegression
 from fastem.families.poisson_regression import PoissonRegression
-from fastem.kernels import mixture
+from fastem.kernels import mixture, softmax
 from fastem.responses import check_response
 
 DATA = Path(__file__).parent / "data"
@@ -595,7 +595,7 @@ def test_bricks_uncompiled_are_the_textbook(kind: type, p: int, dtype: type) -> 
     }[kind]()
     eps = 1e-11 if dtype == np.float64 else 3e-5
     np.testing.assert_allclose(tile.resp[:k, :n], wanted.T, rtol=eps, atol=eps)
-    mixture.normalize(tile, np.zeros((1, k), dtype))
+    softmax.normalize(tile, np.zeros((1, k), dtype))
     statistics = family.zeros(given, 1, prepared)
     accumulate(tile, tile.resp, prepared, statistics, 0)
     sums = family.unpad(statistics, given, prepared)

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem.families.gamma_function import log_less_digamma, log_rise, shape_of, stirling
 from fastem.families.student_t import StudentT, StudentTParams
-from fastem.kernels import mixture
+from fastem.kernels import mixture, softmax
 
 # Newcomb's 66 measurements of the passage time of light, 1882, two of them outliers (Stigler 1977, Annals of
 # Statistics 5).
@@ -79,7 +79,7 @@ def test_bricks_uncompiled_are_the_textbook(covariance_type: str, d: int, dtype:
     wanted = np.stack([stats.multivariate_t(params.means[c], full[c], df[c]).logpdf(X).reshape(-1) for c in range(k)])
     eps = 1e-11 if dtype == np.float64 else 2e-4
     np.testing.assert_allclose(tile.resp[:k, :n], wanted, rtol=eps, atol=eps)
-    mixture.normalize(tile, np.zeros((1, k), dtype))
+    softmax.normalize(tile, np.zeros((1, k), dtype))
     resp = np.exp(wanted - logsumexp(wanted, axis=0)) * weight
     statistics = family.zeros(params, 1, prepared)
     accumulate(tile, tile.resp, prepared, statistics, 0)

@@ -66,7 +66,7 @@ class Gaussian(GaussianMoments, Plain):
         if isinstance(prepared, TiedPrepared):
             return bricks.tied_log_prob, bricks.tied_accumulate
         if isinstance(prepared, NearDiagPrepared):
-            return bricks.near_diag_log_prob, bricks.near_accumulate
+            return bricks.near_diag_log_prob, bricks.near_diag_accumulate
         if isinstance(prepared, NearSphericalPrepared):
             return bricks.near_spherical_log_prob, bricks.near_spherical_accumulate
         if self.covariance_type in ("diag", "spherical"):

@@ -124,6 +124,28 @@ def near_diag_log_prob(tile, prepared, out):
             store(out, k, b, fma(like(q, -0.5), q, splat(prepared.constant, 0, k)))
 
 
+@rootless
+@brick
+def near_diag_accumulate(tile, resp, prepared, statistics, s):
+    """sum_w, sum_x, sum_xx += the moments of the tile about the shift.
+
+    Of the rows alone that are alive, where these are few or where squares overflow.
+    """
+    components, lanes, d, live = prepared.constant.shape[1], resp.shape[1], prepared.shift.size, 0
+    sum_w, sum_x, sum_xx = statistics.sum_w[s], statistics.sum_x[s], statistics.sum_xx[s]
+    for k in range(components):
+        sum_w[k] += moments.lane_sum(resp, k, lanes)
+        live += moments.count_live(resp, k, lanes, tile.least[0])
+    if 5 * live >= 3 * components * lanes and row_moments.squares_are_held(tile.rows, d):
+        for k in range(0, components, 4):
+            row_moments.squares_of_four(tile.rows, resp, k, sum_x, sum_xx, d)
+        return
+    for k in range(components):
+        m = row_moments.find_live(resp, k, tile.least[0], tile.index)
+        if m > 0:
+            row_moments.square_rows(tile.rows, tile.index, m, resp, prepared.zeros, k, sum_x, sum_xx, d)
+
+
 @brick
 def near_spherical_log_prob(tile, prepared, out):
     """out[k, b] = log p(x_b | k), by the products of x and the means: the square of x is one for all components."""
@@ -155,8 +177,11 @@ def near_spherical_accumulate(tile, resp, prepared, statistics, s):
         sum_w[k] += moments.lane_sum(resp, k, lanes)
         sum_norm[k] += moments.live_product(resp, k, tile.root_weight, lanes)
     for k in range(0, prepared.constant.shape[1], 4):
-        for j in range(0, d, 2):
-            moments.rectangle(resp, tile.columns, lanes, sum_x, k, j)
+        if d > SMALL:
+            row_moments.weighted_sums(tile.rows, resp, k, sum_x, d)
+        else:
+            for j in range(0, d, 2):
+                moments.rectangle(resp, tile.columns, lanes, sum_x, k, j)
 
 
 @rootless

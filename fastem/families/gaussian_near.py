@@ -26,9 +26,9 @@ WASTE = 1.15
 """Products computed, in units of those that the other way computes, up to which they are faster."""
 
 
-def segments(d: int, full: bool) -> int:
+def segments(d: int) -> int:
     """How many `kernels.products` has for d features."""
-    return d // 2 + 2 if full else 2
+    return d // 2 + 2
 
 
 def by_products(covariance_type: str, dtype: np.dtype) -> bool:
@@ -47,7 +47,7 @@ def worthwhile(k: int, d: int, dtype: np.dtype, covariance_type: str) -> bool:
         return False
     if covariance_type != "full":
         return by_products(covariance_type, dtype) or 2 * columns <= 3 * d
-    products = segments(d, True) * columns * -(-k // 4) * 4
+    products = segments(d) * columns * -(-k // 4) * 4
     return d <= MOST and products <= WASTE * k * (fours * (fours + 3) // 2)
 
 
@@ -75,9 +75,9 @@ def blurred(means: np.ndarray, after: np.ndarray, factors: np.ndarray, prepared:
     return not are_near(lower, far, prepared.scales.dtype, SLACK)
 
 
-def zeros(slots: int, k: int, segments: int, padded: int) -> np.ndarray:
+def zeros(slots: int, k: int, d: int, padded: int) -> np.ndarray:
     """Slots of the segments, and a place behind them for the sum of the weights."""
-    return np.zeros((slots, -(-k // 8) * 8, segments * padded + SPARE))
+    return np.zeros((slots, -(-k // 8) * 8, segments(d) * padded + SPARE))
 
 
 @functools.cache
@@ -88,14 +88,12 @@ def _pairs(d: int) -> tuple[np.ndarray, ...]:
     return i, j, np.where(ahead, j - i, d - (j - i)), np.where(ahead, i, j)
 
 
-def about_means(sums: np.ndarray, centred: np.ndarray, padded: int, full: bool) -> tuple[np.ndarray, np.ndarray]:
-    """sum_x (K, d) and sum_xx (K, d, d) or (K, d) about the means, which are `centred` from the shift."""
+def about_means(sums: np.ndarray, centred: np.ndarray, padded: int) -> tuple[np.ndarray, np.ndarray]:
+    """sum_x (K, d) and sum_xx (K, d, d) about the means, which are `centred` from the shift."""
     k, d = centred.shape
-    last = segments(d, full) - 1
+    last = segments(d) - 1
     about_shift, sum_w = sums[:, last * padded :][:, :d], sums[:, -SPARE, None]
     sum_x = about_shift - sum_w * centred
-    if not full:
-        return sum_x, sums[:, :d] - centred * (about_shift + sum_x)
     i, j, segment, place = _pairs(d)
     sum_xx = np.empty((k, d, d))
     sum_xx[:, i, j] = sum_xx[:, j, i] = sums[:, segment * padded + place]

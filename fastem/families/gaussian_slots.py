@@ -30,12 +30,13 @@ class NearPrepared(NamedTuple):
 
 
 class NearDiagPrepared(NamedTuple):
-    """As `NearPrepared`, of variances; minus the means, in units of the standard deviations."""
+    """As `NearPrepared`, of variances; minus the means, in units of the standard deviations; zeros (K, d)."""
 
     shift: np.ndarray
     minus_means: np.ndarray
     scales: np.ndarray
     constant: np.ndarray
+    zeros: np.ndarray
 
 
 class NearSphericalPrepared(NamedTuple):
@@ -77,6 +78,14 @@ class NearSlots(NamedTuple):
     segments: np.ndarray
 
 
+class DiagSlots(NamedTuple):
+    """Slots of `GaussianStatistics` about the shift."""
+
+    sum_w: np.ndarray
+    sum_x: np.ndarray
+    sum_xx: np.ndarray
+
+
 class SphericalSlots(NamedTuple):
     """Slots of weights, and of the first moments and the sums of |x|^2 about the shift."""
 
@@ -85,7 +94,7 @@ class SphericalSlots(NamedTuple):
     sum_norm: np.ndarray
 
 
-Slots = GaussianStatistics | TiedSlots | NearSlots | SphericalSlots
+Slots = GaussianStatistics | TiedSlots | NearSlots | DiagSlots | SphericalSlots
 
 
 def padded(d: int, dtype: np.dtype) -> int:
@@ -126,7 +135,7 @@ def prepared(family: Any, params: Any, dtype: np.dtype, weights: np.ndarray, sca
         return NearPrepared(shift, means, packed, constant)
     if not by_products:
         means[:, :d] = -centred * lower
-        return NearDiagPrepared(shift, means, packed, constant)
+        return NearDiagPrepared(shift, means, packed, constant, np.zeros_like(means))
     precisions = np.square(lower)
     means[:, :d] = centred * precisions
     constant[0] -= 0.5 * np.square(means).sum(axis=1) / precisions[:, 0]  # of the products as they are rounded
@@ -136,13 +145,14 @@ def prepared(family: Any, params: Any, dtype: np.dtype, weights: np.ndarray, sca
 def zeros(slots: int, components: int, features: int, prepared: Any, covariance_type: str) -> Slots:
     """Statistics of zeros, padded for either dtype."""
     k, d = -(-components // 4) * 4, padded(features, np.dtype(np.float32))
-    if isinstance(prepared, NearPrepared | NearDiagPrepared):
-        segments = gaussian_near.segments(features, covariance_type == "full")
-        near = gaussian_near.zeros(slots, components, segments, padded(features, prepared.scales.dtype))
+    if isinstance(prepared, NearPrepared):
+        near = gaussian_near.zeros(slots, components, features, padded(features, prepared.scales.dtype))
         return NearSlots(np.zeros((slots, k)), near)
     moments = np.zeros((slots, k)), np.zeros((slots, k, d))
     if isinstance(prepared, NearSphericalPrepared):
         return SphericalSlots(*moments, np.zeros((slots, k)))
+    if isinstance(prepared, NearDiagPrepared):
+        return DiagSlots(*moments, np.zeros((slots, k, d)))
     if isinstance(prepared, TiedPrepared):
         return TiedSlots(*moments, np.zeros((slots, d, d)), np.zeros((slots, 1, d)))
     square = covariance_type in ("full", "tied")
@@ -154,8 +164,8 @@ def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: 
     k, d = means.shape
     centred = means - prepared.shift
     if isinstance(statistics, NearSlots):
-        segments, full = statistics.segments.sum(axis=0)[:k], covariance_type == "full"
-        moments = gaussian_near.about_means(segments, centred, padded(d, prepared.scales.dtype), full)
+        segments = statistics.segments.sum(axis=0)[:k]
+        moments = gaussian_near.about_means(segments, centred, padded(d, prepared.scales.dtype))
         return GaussianStatistics(statistics.sum_w.sum(axis=0)[:k], *moments)
     sum_w, sum_x = statistics.sum_w.sum(axis=0)[:k], statistics.sum_x.sum(axis=0)[:k, :d]
     if isinstance(statistics, SphericalSlots):
@@ -164,6 +174,9 @@ def unpad(statistics: Slots, means: np.ndarray, prepared: Any, covariance_type: 
         # Shared by all features alike: a spherical M-step reads no more than their mean.
         return GaussianStatistics(sum_w, about, np.repeat(norm[:, None] / d, d, axis=1))
     sum_xx = statistics.sum_xx.sum(axis=0)
+    if isinstance(statistics, DiagSlots):
+        about = sum_x - sum_w[:, None] * centred
+        return GaussianStatistics(sum_w, about, sum_xx[:k, :d] - centred * (sum_x + about))
     if covariance_type in ("diag", "spherical"):
         return GaussianStatistics(sum_w, sum_x, sum_xx[:k, :d])
     sum_xx = sum_xx[..., :d, :d]

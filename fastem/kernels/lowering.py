@@ -14,7 +14,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from fastem.kernels import simd
-from fastem.kernels.simd import GROUP, NATIVE_OF, PAIR, add_to, fma, like, maximum, sqrt, store
+from fastem.kernels.simd import GROUP, NATIVE_OF, PAIR, add_to, fma, like, maximum, prefetch, sqrt, store
 
 
 class Vector(types.Type):
@@ -126,6 +126,23 @@ def _lower_add_to(context, builder, sig, args):
     old = builder.load(pointer)
     old.align = a.dtype.bitwidth // 8
     builder.store(builder.fadd(old, value), pointer, align=a.dtype.bitwidth // 8)
+    return context.get_dummy_value()
+
+
+@type_callable(prefetch)
+def _type_prefetch(context):
+    return lambda a, i, j: types.void if is_matrix(a) else None
+
+
+@lower_builtin(prefetch, types.Array, types.Integer, types.Integer)
+def _lower_prefetch(context, builder, sig, args):
+    """Of data that will be read, once or twice: not into the first cache, which the tile fills."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function_type = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [byte], function_type)
+    pointer = builder.bitcast(pointer_to(context, builder, sig.args, args), byte)
+    to_read, second_cache, of_data = number(0), number(2), number(1)
+    builder.call(function, [pointer, to_read, second_cache, of_data])
     return context.get_dummy_value()
 
 

@@ -1,4 +1,4 @@
-"""The E-step of a finite mixture: tiles, softmax, slots. The loop over the rows of every family is here."""
+"""The E-step of a finite mixture: tiles and slots. The loop over the rows of every family is here."""
 
 import math
 from collections import namedtuple
@@ -7,21 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fastem.kernels.jit import brick, compiled, inlined, reads_roots, stamp
-from fastem.kernels.simd import (
-    NATIVE_OF,
-    fma,
-    group,
-    like,
-    load,
-    maximum,
-    native,
-    splat,
-    sqrt,
-    store,
-    total,
-    transpose,
-)
-from fastem.kernels.special import exp, log
+from fastem.kernels.simd import NATIVE_OF, native, transpose
+from fastem.kernels.softmax import normalize_and_ask
 
 Tile = namedtuple(
     "Tile",
@@ -40,12 +27,6 @@ most. order (n,) are the rows of X in the order in which tiles take them; empty 
 
 SMALL = 3
 """Features up to which no brick reads the rows, and single stores fill the columns."""
-
-LEAST, LEAST_DOUBLE = -1e37, -1e300
-"""Floor under half a log-density: -inf minus -inf is not a number."""
-
-SPECK, SPECK_DOUBLE = 1e-18, 1e-150
-"""Root of a responsibility that is 0: squares below it are denormal, with which a sum takes twice the time."""
 
 NEGLIGIBLE = 1e-28
 """Responsibility that cannot show beside 1, even summed over 1e12 rows."""
@@ -146,40 +127,9 @@ def row_of(tile, i):
 
 
 @brick
-def normalize(tile, log_weights, r=0, roots=True):
-    """resp[k, b] = w_b p(k | x_b), root = sqrt(resp), log_prob = log p(x_b); returns sum_b w_b log p(x_b).
-
-    Of the r-th of several mixtures, whose components follow each other. The exponential is taken of half the
-    difference, so that the `roots` cost one square root a row instead of K; they may be left out.
-    """
-    resp, root, weight = tile.resp, tile.root, tile.weight
-    components, lanes = log_weights.shape[1], resp.shape[1]
-    start, end = r * components, (r + 1) * components
-    log_likelihood = 0.0
-    least = LEAST_DOUBLE if resp.itemsize == 8 else LEAST
-    speck = SPECK_DOUBLE if resp.itemsize == 8 else SPECK
-    for b in range(0, lanes, group(resp)):
-        top = like(load(resp, start, b), least)
-        for k in range(start, end):
-            half = (load(resp, k, b) + splat(log_weights, r, k - start)) * like(top, 0.5)
-            store(resp, k, b, half)
-            top = maximum(half, top)
-        s = like(top, 0.0)
-        for k in range(start, end):
-            e = maximum(exp(maximum(load(resp, k, b), like(top, least)) - top), like(top, speck)) - like(top, speck)
-            store(resp, k, b, e)
-            s = fma(e, e, s)
-        w = load(weight, 0, b)
-        scale = sqrt(w / s)
-        for k in range(start, end):
-            e = load(resp, k, b) * scale
-            if roots:
-                store(root, k, b, e)
-            store(resp, k, b, e * e)
-        log_p = fma(like(top, 2.0), top, log(s))
-        store(tile.log_prob, 0, b, log_p)
-        log_likelihood += total(w * log_p)
-    return log_likelihood
+def after(tile, t, X):
+    """The first row of the tile after t, where rows are taken in their order; else there is none to ask for."""
+    return X.shape[0] if tile.order.size > 0 else min((t + 1) * tile.rows.shape[0], X.shape[0])
 
 
 def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
@@ -204,7 +154,8 @@ def mixture_e_step(log_prob: Callable, accumulate: Callable) -> Callable:
                 load_tile(X, weight, t * lanes, min(lanes, n - t * lanes), prepared.shift, tile)
                 log_prob(tile, prepared, tile.resp)
                 for r in range(mixtures):
-                    log_likelihood[mixtures * s + r] += normalize(tile, log_weights, r, roots)
+                    ahead = after(tile, t, X) if r == 0 else n
+                    log_likelihood[mixtures * s + r] += normalize_and_ask(tile, log_weights, r, roots, X, ahead)
                 accumulate(tile, tile.resp, prepared, statistics, s)
 
     return compiled(e_step)
@@ -226,7 +177,7 @@ def mixture_rows(log_prob: Callable) -> Callable:
             count = min(lanes, n - t * lanes)
             load_tile(X, ones, t * lanes, count, prepared.shift, tile)
             log_prob(tile, prepared, tile.resp)
-            normalize(tile, log_weights, 0, False)
+            normalize_and_ask(tile, log_weights, 0, False, X, after(tile, t, X))
             put_rows(tile, t * lanes, count, components, log_p, labels, resp)
 
     return compiled(rows)

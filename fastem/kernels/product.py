@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastem.kernels.jit import brick, compiled, stamp
-from fastem.kernels.mixture import Tile, aligned, load_rows, load_weights, make_tile, normalize, put_rows
+from fastem.kernels.mixture import Tile, aligned, load_rows, load_weights, make_tile, put_rows
 from fastem.kernels.simd import group, load, store
+from fastem.kernels.softmax import normalize
 
 Joint = namedtuple("Joint", "weight log_prob resp root least order")
 Joint.__doc__ = "What all groups share of a block's tiles: the fields of `Tile`, with a leading axis over the tiles."

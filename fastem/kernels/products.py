@@ -3,30 +3,15 @@
 A product of matrices, in which a product of features is computed once for eight components, and no sum runs across a
 register. The features of a row are multiplied by themselves turned round: the segment s holds x_j x_(j + s mod d) for
 all j, so that the segments up to d // 2 hold every pair, and all start on whole registers. One more holds x itself.
-Where squares alone are wanted, there are two: that of s = 0, and x.
 """
 
 from fastem.kernels.jit import brick
 from fastem.kernels.moments import count_live
-from fastem.kernels.row_moments import find_live
-from fastem.kernels.simd import (
-    GROUP,
-    add_to,
-    count_greater,
-    fma,
-    like,
-    load_native,
-    maximum,
-    native,
-    splat_native,
-    store,
-)
+from fastem.kernels.row_moments import find_live, squares_are_held
+from fastem.kernels.simd import GROUP, add_to, fma, like, load_native, native, splat_native, store
 
 WIDE = GROUP == 4
 """Whether there are registers for two times eight sums."""
-
-MOST, MOST_DOUBLE = 1e30, 1e300
-"""Squares beyond which a product with a responsibility of 0 might be no number."""
 
 SPARE = 8
 """Numbers behind the last segment, of which the first is the sum of the weights."""
@@ -44,17 +29,14 @@ def add_moments(tile, resp, weights, components, d, out):
     lanes, live, last = resp.shape[1], 0, (out.shape[1] - SPARE) // padded - 1
     for k in range(components):
         live += count_live(resp, k, lanes, tile.least[0])
-    twice = tile.rows  # squares alone look no further than the row
-    if last > 1:
-        twice = tile.twice
-        _turn(tile.rows, d, twice)
-    if 5 * live >= 3 * components * lanes and _squares_are_held(tile.rows, d):
-        _add_products(twice, weights, components, d, last, padded, out)
+    _turn(tile.rows, d, tile.twice)
+    if 5 * live >= 3 * components * lanes and squares_are_held(tile.rows, d):
+        _add_products(tile.twice, weights, components, d, last, padded, out)
         return
     for k in range(components):
         m = find_live(resp, k, tile.least[0], tile.index)
         if m > 0:
-            _add_live(twice, tile.index, m, weights, k, d, last, padded, out)
+            _add_live(tile.twice, tile.index, m, weights, k, d, last, padded, out)
 
 
 @brick
@@ -65,17 +47,6 @@ def _turn(rows, d, out):
             store(out, b, j, load_native(rows, b, j))
         for j in range(0, d, native(rows)):
             store(out, b, d + j, load_native(rows, b, j))
-
-
-@brick
-def _squares_are_held(rows, d):
-    """Whether no square overflows."""
-    top = like(load_native(rows, 0, 0), 0.0)
-    for b in range(rows.shape[0]):
-        for j in range(0, d, native(rows)):
-            x = load_native(rows, b, j)
-            top = maximum(x * x, top)
-    return count_greater(top, MOST_DOUBLE if rows.itemsize == 8 else MOST) == 0
 
 
 @brick

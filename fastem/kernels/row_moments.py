@@ -7,6 +7,7 @@ stays in registers over all rows.
 from fastem.kernels.jit import brick
 from fastem.kernels.simd import (
     add_to,
+    count_greater,
     fma,
     group,
     like,
@@ -15,12 +16,16 @@ from fastem.kernels.simd import (
     load_native,
     load_pair,
     lowest_bit,
+    maximum,
     native,
     pair,
     splat_like,
     store,
     which_greater,
 )
+
+MOST, MOST_DOUBLE = 1e30, 1e300
+"""Squares beyond which a product with a responsibility of 0 might be no number."""
 
 
 @brick
@@ -117,6 +122,77 @@ def _outer_tile(y, m, out, i, j, v):
 
 
 @brick
+def squares_of_four(rows, resp, k, sum_x, sum_xx, d):
+    """sum_x[c, :d] += sum_b r x and sum_xx[c, :d] += sum_b r x^2 with r = resp[c, b], the components c from k on."""
+    j = 0
+    while j + pair(rows) <= d:
+        _squares_of_four(rows, resp, k, sum_x, sum_xx, j, load_pair(rows, 0, j))
+        j += pair(rows)
+    while j < d:
+        _squares_of_four(rows, resp, k, sum_x, sum_xx, j, load_native(rows, 0, j))
+        j += native(rows)
+
+
+@brick
+def _squares_of_four(rows, resp, k, sum_x, sum_xx, j, v):
+    s0 = like(v, 0.0)
+    s1 = s0
+    s2 = s0
+    s3 = s0
+    ss0 = s0
+    ss1 = s0
+    ss2 = s0
+    ss3 = s0
+    for b in range(rows.shape[0]):
+        x = load_like(v, rows, b, j)
+        xx = x * x
+        r = splat_like(v, resp, k, b)
+        s0 = fma(r, x, s0)
+        ss0 = fma(r, xx, ss0)
+        r = splat_like(v, resp, k + 1, b)
+        s1 = fma(r, x, s1)
+        ss1 = fma(r, xx, ss1)
+        r = splat_like(v, resp, k + 2, b)
+        s2 = fma(r, x, s2)
+        ss2 = fma(r, xx, ss2)
+        r = splat_like(v, resp, k + 3, b)
+        s3 = fma(r, x, s3)
+        ss3 = fma(r, xx, ss3)
+    add_to(sum_x, k, j, s0)
+    add_to(sum_x, k + 1, j, s1)
+    add_to(sum_x, k + 2, j, s2)
+    add_to(sum_x, k + 3, j, s3)
+    add_to(sum_xx, k, j, ss0)
+    add_to(sum_xx, k + 1, j, ss1)
+    add_to(sum_xx, k + 2, j, ss2)
+    add_to(sum_xx, k + 3, j, ss3)
+
+
+@brick
+def squares_are_held(rows, d):
+    """Whether no square overflows."""
+    most = MOST_DOUBLE if rows.itemsize == 8 else MOST
+    over, j = 0, 0
+    while j + group(rows) <= d:
+        over += _greater_squares(rows, j, load(rows, 0, j), most)
+        j += group(rows)
+    while j < d:
+        over += _greater_squares(rows, j, load_native(rows, 0, j), most)
+        j += native(rows)
+    return over == 0
+
+
+@brick
+def _greater_squares(rows, j, v, most):
+    """Of as many columns as v is wide, how many have a square above `most`."""
+    top = like(v, 0.0)
+    for b in range(rows.shape[0]):
+        x = load_like(v, rows, b, j)
+        top = maximum(x * x, top)
+    return count_greater(top, most)
+
+
+@brick
 def square_rows(rows, index, m, resp, means, k, sum_x, sum_xx, d):
     """`square_sums` over the rows index[:m], down the rows: no sum runs across a register."""
     j = 0
@@ -143,3 +219,36 @@ def _square_columns(rows, index, m, resp, mean, k, sum_x, sum_xx, j):
         ss = fma(w * x, x, ss)
     add_to(sum_x, k, j, s)
     add_to(sum_xx, k, j, ss)
+
+
+@brick
+def weighted_sums(rows, resp, k, out, d):
+    """out[c, :d] += sum_b resp[c, b] rows[b, :d] for the four components c from k on."""
+    j = 0
+    while j + group(rows) <= d:
+        _sums_of_four(rows, resp, k, out, j, load(rows, 0, j))
+        j += group(rows)
+    while j + pair(rows) <= d:
+        _sums_of_four(rows, resp, k, out, j, load_pair(rows, 0, j))
+        j += pair(rows)
+    while j < d:
+        _sums_of_four(rows, resp, k, out, j, load_native(rows, 0, j))
+        j += native(rows)
+
+
+@brick
+def _sums_of_four(rows, resp, k, out, j, v):
+    s0 = like(v, 0.0)
+    s1 = s0
+    s2 = s0
+    s3 = s0
+    for b in range(rows.shape[0]):
+        x = load_like(v, rows, b, j)
+        s0 = fma(splat_like(v, resp, k, b), x, s0)
+        s1 = fma(splat_like(v, resp, k + 1, b), x, s1)
+        s2 = fma(splat_like(v, resp, k + 2, b), x, s2)
+        s3 = fma(splat_like(v, resp, k + 3, b), x, s3)
+    add_to(out, k, j, s0)
+    add_to(out, k + 1, j, s1)
+    add_to(out, k + 2, j, s2)
+    add_to(out, k + 3, j, s3)

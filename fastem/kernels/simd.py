@@ -87,6 +87,10 @@ def splat_like(v, a, i, j):
     return np.full(v.size, a[i, j])
 
 
+def prefetch(a, i, j):
+    """Ask memory for the line that holds a[i, j], into the second cache, without waiting; a twin has nothing to do."""
+
+
 def transpose(a, i, j, out):
     """out[j : j + native, i : i + native] = the transpose of a[i : i + native, j : j + native]."""
     w = native(a)
