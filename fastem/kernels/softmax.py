@@ -39,7 +39,7 @@ def normalize_and_ask(tile, log_weights, r, roots, X, first):
     at, stop = first * X.shape[1], min(first + lanes, X.shape[0]) * X.shape[1]
     if (stop - at) * X.itemsize > AHEAD:
         at = stop
-    share = -(-(stop - at) * group(resp) // (lanes * components))
+    share, line = -(-(stop - at) * group(resp) // (lanes * components)), LINE // X.itemsize
     log_likelihood = 0.0
     least = LEAST_DOUBLE if resp.itemsize == 8 else LEAST
     speck = SPECK_DOUBLE if resp.itemsize == 8 else SPECK
@@ -51,7 +51,7 @@ def normalize_and_ask(tile, log_weights, r, roots, X, first):
             top = maximum(half, top)
         s = like(top, 0.0)
         for k in range(start, end):
-            at = _ask(X, at, min(at + share, stop))
+            at = _ask(X, at, min(at + share, stop), line)
             e = maximum(exp(maximum(load(resp, k, b), like(top, least)) - top), like(top, speck)) - like(top, speck)
             store(resp, k, b, e)
             s = fma(e, e, s)
@@ -69,9 +69,8 @@ def normalize_and_ask(tile, log_weights, r, roots, X, first):
 
 
 @brick
-def _ask(X, at, stop):
-    """Ask for the numbers of X from `at` up to `stop`, line by line; returns where to go on."""
-    line = LINE // X.itemsize
+def _ask(X, at, stop, line):
+    """Ask for the numbers of X from `at` up to `stop`, so many at a time; returns where to go on."""
     while at < stop:
         prefetch(X, 0, at)
         at += line
