@@ -19,8 +19,9 @@ NEAR = {4: 1e-5, 8: 1e-12}
 SLACK = 10.0
 """How much more than that where components have shrunk within an iteration."""
 
-FEW, MOST = 7, 48
-"""Least components and most features with which the sums are faster that way (measured)."""
+FEW, FEW_SQUARES, MOST = 7, 3, 48
+"""Least components, with covariances and with variances alone, and most features with which the sums are faster that
+way (measured)."""
 
 WASTE = 1.15
 """Products computed, in units of those that the other way computes, up to which they are faster."""
@@ -43,7 +44,7 @@ def worthwhile(k: int, d: int, dtype: np.dtype, covariance_type: str) -> bool:
     """Whether sums about one shift are the faster ones."""
     native, fours = NATIVE_OF[dtype], -(-d // 4) * 4
     columns = -(-d // native) * native
-    if k < FEW or (d <= 4 and not by_products(covariance_type, dtype)):
+    if k < (FEW if covariance_type == "full" else FEW_SQUARES) or (d <= 4 and not by_products(covariance_type, dtype)):
         return False
     if covariance_type != "full":
         return by_products(covariance_type, dtype) or 2 * columns <= 3 * d
