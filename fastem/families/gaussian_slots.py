@@ -30,7 +30,7 @@ class NearPrepared(NamedTuple):
 
 
 class NearDiagPrepared(NamedTuple):
-    """As `NearPrepared`, of variances; minus the means, in units of the standard deviations; zeros (K, d)."""
+    """As `NearPrepared`, of variances; minus the means, in units of the standard deviations; zeros of that shape."""
 
     shift: np.ndarray
     minus_means: np.ndarray

@@ -1,7 +1,8 @@
-"""Weighted sums down the rows of a tile: no sum runs across a register, and rows of no weight are left out.
+"""Weighted sums down the rows of a tile: no sum runs across a register.
 
-Second moments are summed as y y^T with y = sqrt(r) (x - mean), rows innermost in memory, so that a tile of the result
-stays in registers over all rows.
+Rows of no weight are left out, but where all components are summed at once. Second moments are summed as y y^T with
+y = sqrt(r) (x - mean), rows innermost in memory, so that a tile of the result stays in registers over all rows; squares
+alone as r x^2.
 """
 
 from fastem.kernels.jit import brick
