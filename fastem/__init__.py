@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastem import plot as plot
     from fastem.custom import em
     from fastem.discrete import BernoulliMixture, MultinomialMixture, PoissonMixture
     from fastem.engine.stepwise import StepSize
@@ -83,6 +84,8 @@ ROOMS = {
 
 def __getattr__(name: str) -> Any:
     # On demand: the command line answers --help and Ctrl-C before numba and scikit-learn are imported (1 to 2 s).
+    if name == "plot":
+        return importlib.import_module("fastem.plot")
     if name not in ROOMS:
         raise AttributeError(f"module 'fastem' has no attribute {name!r}")
     globals()[name] = found = getattr(importlib.import_module(ROOMS[name]), name)

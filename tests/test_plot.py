@@ -1,5 +1,7 @@
 """What stands in the pictures; how they look is for eyes."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +26,11 @@ def ax():
     figure, ax = pyplot.subplots()
     yield ax
     pyplot.close(figure)
+
+
+def test_plot_is_there_without_an_import_of_its_own():
+    code = "import sys, fastem; assert 'fastem.plot' not in sys.modules; fastem.plot.ellipses"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_ellipses_have_the_deviations_as_radii(ax):
