@@ -131,12 +131,11 @@ def near_diag_accumulate(tile, resp, prepared, statistics, s):
 
     Of the rows alone that are alive, where these are few or where squares overflow.
     """
-    components, lanes, d, live = prepared.constant.shape[1], resp.shape[1], prepared.shift.size, 0
+    components, d = prepared.constant.shape[1], prepared.shift.size
     sum_w, sum_x, sum_xx = statistics.sum_w[s], statistics.sum_x[s], statistics.sum_xx[s]
     for k in range(components):
-        sum_w[k] += moments.lane_sum(resp, k, lanes)
-        live += moments.count_live(resp, k, lanes, tile.least[0])
-    if 5 * live >= 3 * components * lanes and row_moments.squares_are_held(tile.rows, d):
+        sum_w[k] += moments.lane_sum(resp, k, resp.shape[1])
+    if row_moments.at_once(tile, resp, components, d):
         for k in range(0, components, 4):
             row_moments.squares_of_four(tile.rows, resp, k, sum_x, sum_xx, d)
         return

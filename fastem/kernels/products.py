@@ -6,8 +6,7 @@ all j, so that the segments up to d // 2 hold every pair, and all start on whole
 """
 
 from fastem.kernels.jit import brick
-from fastem.kernels.moments import count_live
-from fastem.kernels.row_moments import find_live, squares_are_held
+from fastem.kernels.row_moments import at_once, find_live
 from fastem.kernels.simd import GROUP, add_to, fma, like, load_native, native, splat_native, store
 
 WIDE = GROUP == 4
@@ -26,11 +25,9 @@ def add_moments(tile, resp, weights, components, d, out):
     """
     width = max(8, native(resp))
     padded = -(-d // width) * width
-    lanes, live, last = resp.shape[1], 0, (out.shape[1] - SPARE) // padded - 1
-    for k in range(components):
-        live += count_live(resp, k, lanes, tile.least[0])
+    last = (out.shape[1] - SPARE) // padded - 1
     _turn(tile.rows, d, tile.twice)
-    if 5 * live >= 3 * components * lanes and squares_are_held(tile.rows, d):
+    if at_once(tile, resp, components, d):
         _add_products(tile.twice, weights, components, d, last, padded, out)
         return
     for k in range(components):

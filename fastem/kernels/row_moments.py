@@ -6,6 +6,7 @@ alone as r x^2.
 """
 
 from fastem.kernels.jit import brick
+from fastem.kernels.moments import count_live
 from fastem.kernels.simd import (
     add_to,
     count_greater,
@@ -170,7 +171,16 @@ def _squares_of_four(rows, resp, k, sum_x, sum_xx, j, v):
 
 
 @brick
-def squares_are_held(rows, d):
+def at_once(tile, resp, components, d):
+    """Whether sums over all rows are the quicker ones, as few are without weight, and right, as no square overflows."""
+    lanes, live = resp.shape[1], 0
+    for k in range(components):
+        live += count_live(resp, k, lanes, tile.least[0])
+    return 5 * live >= 3 * components * lanes and _squares_are_held(tile.rows, d)
+
+
+@brick
+def _squares_are_held(rows, d):
     """Whether no square overflows."""
     most = MOST_DOUBLE if rows.itemsize == 8 else MOST
     over, j = 0, 0
