@@ -19,6 +19,7 @@ from fastem.engine.labelled import LabelledMixture
 from fastem.engine.model import Mixture, MixtureParams
 from fastem.engine.monitor import HISTORY, Rules
 from fastem.engine.threads import one_library_thread
+from fastem.far_rows import warning_of_far_rows
 from fastem.fitting import Fitting, Outcome, Plan, batch_size
 from fastem.labels import Holding, check_fixed, check_given, check_labels, labels_among, names_held, parted, start_from
 from fastem.online import OnlineMixture
@@ -220,6 +221,8 @@ class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, Base
         self._check_start(start)
         if few := warning_of_duplicates(start):
             warnings.warn(few, ConvergenceWarning, stacklevel=3)
+        if far := warning_of_far_rows(sample.X, len(sample.X) < size, getattr(self, "feature_names_in_", None)):
+            warnings.warn(far, UserWarning, stacklevel=3)
         if self._has_prior and (light := warning_of_light_rows(weighed.weight, weighed.rows)):
             warnings.warn(light, UserWarning, stacklevel=3)
         given = self._fixed_start(start, plan.fixed)

@@ -9,14 +9,17 @@ def check_scale(X: np.ndarray) -> None:
     most = 1e-2 * float(np.sqrt(np.finfo(X.dtype).max))
     least = 1e5 * float(np.sqrt(np.finfo(X.dtype).tiny))
     if largest > most:
-        what, limit = f"values up to {largest:.3g} in size", f"at most {most:.1g}"
+        column = int(np.abs(X).max(axis=0).argmax())
+        what = f"column {column} of X has values up to {largest:.3g} in size"
+        limit, cure = f"at most {most:.1g}", "If they are errors or fill values, leave them out. Else divide"
     elif 0 < 2 * spread < least:
-        what, limit = f"values that spread over {2 * spread:.3g} at most", f"a spread of at least {least:.1g}"
+        what = f"X has values that spread over {2 * spread:.3g} at most"
+        limit, cure = f"a spread of at least {least:.1g}", "Divide"
     else:
         return
     raise ValueError(
-        f"X has {what}; {limit} is wanted, since their squares must be {X.dtype} numbers. Divide X by a constant, or "
-        "use sklearn.preprocessing.StandardScaler" + (", or convert X to float64" if X.dtype == np.float32 else "")
+        f"{what}; {limit} is wanted, since their squares must be {X.dtype} numbers. {cure} X by a constant, or use "
+        "sklearn.preprocessing.StandardScaler" + (", or convert X to float64" if X.dtype == np.float32 else "")
     )
 
 

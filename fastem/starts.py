@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem import seeding
-from fastem.engine.chunks import Chunk
+from fastem.engine.chunks import Chunk, chunk
 from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
 from fastem.engine.several import is_separable, parted
 from fastem.families.base import Scale
+from fastem.far_rows import far_rows
 from fastem.validation import distinct_rows
 from fastem.wording import plural
 
@@ -29,7 +30,8 @@ FEW_COLUMNS, GROWN_ROUNDS = 4, (4, 8, 16)
 class Start(NamedTuple):
     """What a start is made for and from: the model, K, a sample of the rows, its statistics T (n, m) and their spread.
 
-    ``stop()`` tells that the time is over.
+    ``stop()`` tells that the time is over. `near` is a mask (n,) of the rows that are not far from all others, of which
+    the spread is; None where all are near.
     """
 
     model: Any
@@ -38,12 +40,27 @@ class Start(NamedTuple):
     T: np.ndarray
     scale: Scale
     stop: Callable[[], bool] = lambda: False
+    near: np.ndarray | None = None
 
     @classmethod
     def of(cls, model: Any, k: int, sample: Chunk, stop: Callable[[], bool]) -> "Start":
         """From a sample of the rows."""
-        T = _filled(model.family.statistic(sample.X), _weights(sample))
-        return cls(model, k, sample, T, scale_of(T, _weights(sample)), stop)
+        far = far_rows(sample.X)
+        near = ~far if far.any() else None
+        X, weight = sample.X, _weights(sample)
+        T = _filled(model.family.statistic(X), weight)
+        if near is None:
+            return cls(model, k, sample, T, scale_of(T, weight), stop)
+        of_near = None if weight is None else weight[near]
+        T = np.array(T)
+        T[near] = _filled(model.family.statistic(X[near]), of_near)
+        return cls(model, k, sample, T, scale_of(T[near], of_near), stop, near)
+
+    def part(self, mask: np.ndarray, k: int) -> "Start":
+        """A start of k components for the rows in the mask."""
+        weight = _weights(self.sample)
+        rows = chunk(self.sample.X[mask], None if weight is None else weight[mask])
+        return Start.of(self.model, k, rows, self.stop)
 
     def floored(self, params: MixtureParams) -> MixtureParams:
         """Components without a density get the least one."""
@@ -102,6 +119,8 @@ def starting_params(
     """The parameters EM begins with, made from the sample; and on few rows from the `growth` of a smaller fit."""
     if start.k == 1:
         return _from_labels(start, np.zeros(len(start.T), int))  # there is one start only
+    if start.near is not None:
+        return _in_parts(init_params, start, random_state)
     if init_params == "race":
         if growth is None or _runners(start) < MOST_RUNNERS or not is_separable(start.model):
             return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
@@ -122,6 +141,23 @@ def starting_params(
         return MixtureParams(np.full(start.k, 1.0 / start.k), components)
     resp = random_state.uniform(size=(len(X), start.k))
     return _from_responsibilities(start, resp / resp.sum(axis=1, keepdims=True))
+
+
+def _in_parts(init_params: str, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+    """Near and far rows have components of their own, as many as their share of the rows, and at least one.
+
+    With one unit for both the near ones would be equal, and one component for both would leave these.
+    """
+    assert start.near is not None
+    parts = start.near, ~start.near
+    of_far = int(np.clip(round(start.k * np.average(parts[1], weights=_weights(start.sample))), 1, start.k - 1))
+    resp, first = np.zeros((len(start.T), start.k)), 0
+    for mask, k in zip(parts, (start.k - of_far, of_far)):
+        part = start.part(mask, k)
+        params = starting_params(init_params, part, random_state)
+        own = slice(first, first := first + k)
+        resp[mask, own] = start.model.rows(params, part.sample, "responsibilities")["responsibilities"]
+    return _from_responsibilities(start, resp)
 
 
 def _race_with(growth: Any, start: Start, random_state: np.random.RandomState) -> MixtureParams:

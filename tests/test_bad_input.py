@@ -326,13 +326,24 @@ def test_a_clean_fit_warns_of_nothing() -> None:
         assert_sound(mixture(2, max_iter=5000).fit(rows), rows)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_sums_that_overflow_end_a_fit_without_convergence(dtype: type) -> None:
-    """One row that the sample of the start does not hold."""
+LARGE = [(np.float32, 1e20, 1e14, 1e15), (np.float64, 1e160, 1e120, 1e150)]
+"""A dtype, a number whose square it cannot hold, and rows and weights whose product with the squares it cannot."""
+
+
+@pytest.mark.parametrize(("dtype", "value"), [case[:2] for case in LARGE])
+def test_one_row_too_large_among_many_is_refused_at_once(dtype: type, value: float) -> None:
     rows = np.random.default_rng(0).normal(size=(60_000, 2)).astype(dtype)
-    rows[777] = 1e20 if dtype is np.float32 else 1e160
+    rows[777, 1] = -value
+    with pytest.raises(ValueError, match=r"column 1 of X has values up to 1e\+.* leave them out"):
+        mixture().fit(rows)
+
+
+@pytest.mark.parametrize(("dtype", "size", "weight"), [(case[0], *case[2:]) for case in LARGE])
+def test_sums_that_overflow_end_a_fit_without_convergence(dtype: type, size: float, weight: float) -> None:
+    rows = (size * np.random.default_rng(0).normal(size=(6000, 2))).astype(dtype)
+    weights = np.full(len(rows), weight)
     with pytest.warns(ConvergenceWarning, match="not_finite"):
-        model = mixture(init_params="random_from_data").fit(rows)
-    assert not model.converged_ and np.isfinite(model.means_).all() and np.abs(model.means_).max() < 10
+        model = mixture(init_params="random_from_data").fit(rows, sample_weight=weights)
+    assert not model.converged_ and np.isfinite(model.means_).all() and np.abs(model.means_).max() < 10 * size
     with pytest.raises(ValueError, match="squares overflow"):
-        mixture(init_params="random_from_data").fit(rows, algorithm="incremental")
+        mixture(init_params="random_from_data").fit(rows, sample_weight=weights, algorithm="incremental")

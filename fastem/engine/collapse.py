@@ -21,7 +21,7 @@ class Collapse:
     """
 
     RESTARTS = 3
-    WORST = 0.05
+    WORST, ALONE = 0.05, 1e12
 
     def __init__(self, policy: str, sample: Chunk, scale: Any, rng: np.random.Generator):
         self.policy, self.sample, self.scale, self.rng = policy, sample, scale, rng
@@ -102,12 +102,21 @@ class Bound:
     def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool) -> Any:
         policy = self.policy
         times = sum(event["component"] == k for event in policy.restarted)
-        if none_left or times >= policy.RESTARTS or self._hopeless():
+        if none_left or times >= policy.RESTARTS or self._hopeless() or self._alone(params, k):
             if k not in policy.floored:
                 policy.floored.append(k)
             return params
         policy.restarted.append({"iteration": n_iter, "component": k})
         return self._moved(params, k)
+
+    def _alone(self, params: Any, k: int) -> bool:
+        """Whether k holds a row so far from all other components that the one that got it would lose all others."""
+        weights = np.where(np.arange(len(params.weights)) == k, 0.0, params.weights)
+        log_prob = [
+            self.model.rows(params._replace(weights=w), self.policy.sample, "log_prob")["log_prob"]
+            for w in (params.weights, weights)
+        ]
+        return bool((log_prob[0] - log_prob[1] > self.policy.ALONE).any())
 
     def _parted(self, params: Any, n_iter: int) -> tuple[Any, bool]:
         """Once in a fit, if it would end where all components are nearly the same: all but the heaviest moved.

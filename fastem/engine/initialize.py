@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.engine.chunks import Chunk, chunk
+from fastem.engine.extremes import Extremes
 from fastem.engine.several import Step, step_of_one, step_of_several
 
 ROUNDS = (5, 10, 20, 40, 80)
@@ -22,17 +23,17 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     One pass with memory for two samples; the same rows however they are cut into chunks. A row of weight w has the key
     e / w, e exponential, and the rows of least keys are drawn: without replacement, the next always in proportion to
     the weights of those left (Efraimidis and Spirakis 2006, Information Processing Letters 97). In their order in the
-    data. A column of which they hold NaN alone has its first row with a number added, if there is one.
+    data. The rows that are `Extremes` of a column and lie far outside them come behind: one row of 1e6 in a million of
+    about 1 draws a component to itself, and a start that does not know of it has none to spare.
     """
     kept: list[tuple[np.ndarray, ...]] = []
-    rare: dict[int, tuple[np.ndarray, ...]] = {}
+    extremes = Extremes()
     held, most, weighted, whole = 0, np.inf, False, True
     for X, weight, given in _live_blocks(chunks, size):
         weighted |= given
         with np.errstate(divide="ignore"):  # logarithms, since weights may be of any size; that of 0 comes first
             keys = np.log(-np.log1p(-rng.random(len(X)))) - np.log(weight)
-        if len(rare) < X.shape[1]:
-            _add_first(rare, X, weight)
+        extremes.see(X, weight)
         near = keys < most
         kept.append((X[near], weight[near], keys[near]))
         held += int(near.sum())
@@ -44,21 +45,10 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     if not held:
         raise ValueError("there are no rows of positive weight: give at least one")
     X, weight, _ = _least(kept, size)
-    for column, (row, of_row) in rare.items():
-        if np.isnan(X[:, column]).all():
-            X, weight = np.vstack([X, row]), np.append(weight, of_row)
+    if not whole:
+        rows, of_rows = extremes.beyond(X)
+        X, weight = np.concatenate([X, rows]), np.append(weight, of_rows)
     return chunk(X, weight if weighted and whole else None)
-
-
-def _add_first(rare: dict[int, tuple[np.ndarray, ...]], X: np.ndarray, weight: np.ndarray) -> None:
-    """For each column that `rare` has not, the first row with a number in it, and its weight."""
-    rows: dict[int, tuple[np.ndarray, ...]] = {}
-    for j in range(X.shape[1] if len(X) else 0):
-        i = 0 if X[0, j] == X[0, j] else int(np.isnan(X[:, j]).argmin())
-        if j not in rare and X[i, j] == X[i, j]:
-            if i not in rows:
-                rows[i] = X[i : i + 1].copy(), weight[i : i + 1]
-            rare[j] = rows[i]
 
 
 def _live_blocks(chunks: Iterable[Chunk], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:

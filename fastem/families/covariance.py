@@ -115,8 +115,17 @@ def pinned(covariances: np.ndarray, covariance_type: str, means: np.ndarray, eps
         variances = np.diagonal(covariances, axis1=-2, axis2=-1).reshape(-1, d)
     else:
         variances = covariances.reshape(k, -1)
-    sizes = np.abs(means).min(axis=0) if covariance_type == "tied" else np.abs(means)
-    return (variances < (PINNED * eps * sizes) ** 2).any(axis=1)
+    return np.asarray((variances < pins(covariance_type, means, eps)).any(axis=1))
+
+
+def pins(covariance_type: str, means: np.ndarray, eps: float) -> np.ndarray:
+    """Variances (K, d) below which columns are pinned: of tied ones the least of all components."""
+    sizes = np.abs(means)
+    if covariance_type == "tied":
+        sizes = np.broadcast_to(sizes.min(axis=0), means.shape)
+    if covariance_type == "spherical":
+        sizes = np.broadcast_to(sizes.max(axis=1, keepdims=True), means.shape)
+    return (PINNED * eps * sizes) ** 2
 
 
 def _well_factored(matrices: np.ndarray, eps: float, diagonal: np.ndarray | None = None) -> np.ndarray:

@@ -186,12 +186,15 @@ class Gaussian(GaussianMoments, Plain):
         return GaussianParams(params.means[mask], params.covariances if tied else params.covariances[mask])
 
     def floored(self, params: GaussianParams, mask: np.ndarray, scale: Scale) -> GaussianParams:
-        """The masked components with at least the least variance of `covariance.clip`."""
+        """The masked components with at least the least variance of `covariance.clip`, and none that is pinned."""
         k, d = params.means.shape
         mask = mask | (self.covariance_type == "tied")
         matrices = np.array(covariance.expand(params.covariances, self.covariance_type, k, d))
         finite = np.where(np.isfinite(matrices[mask]), matrices[mask], 0.0)
         matrices[mask] = covariance.clip(finite, scale.deviation, self.eps)
+        least = 2 * covariance.pins(self.covariance_type, params.means, self.eps)[mask]
+        variances = np.einsum("kjj->kj", matrices)
+        variances[mask] = np.maximum(variances[mask], least)
         return params._replace(covariances=covariance.reduce(matrices, self.covariance_type))
 
     def reseeded(self, params: GaussianParams, k: int, row: np.ndarray, scale: Scale) -> GaussianParams:

@@ -1,0 +1,174 @@
+"""Rows that are far from all others, by a fill value or an error: they may cost a component, and no more."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fastem
+from fastem.engine.chunks import chunk
+from fastem.engine.extremes import Extremes
+from fastem.engine.initialize import subsample
+from fastem.families import covariance
+from fastem.families.gaussian import Gaussian, GaussianParams
+from fastem.far_rows import far_rows, warning_of_far_rows
+from fastem.starts import INIT_PARAMS, scale_of
+
+Rows = NDArray[np.float64]
+NETCDF = 9.969209968386869e36
+"""The fill value of netCDF."""
+
+
+def clusters(n: int, d: int = 4) -> Rows:
+    """Rows of three clusters far apart."""
+    rng = np.random.default_rng(3)
+    return rng.normal(0, 10, (3, d))[rng.integers(3, size=n)] + rng.standard_normal((n, d))
+
+
+def quiet(estimator: Any, X: Any, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.fit(X, **options)
+
+
+@pytest.mark.parametrize("value", [1e10, 1e20, -NETCDF, 1e150])
+@pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
+def test_a_far_row_costs_a_component_and_no_more(kind: str, value: float) -> None:
+    X, (row, column) = clusters(1500), (17, 2)
+    X[row, column] = value
+    others = np.delete(X, row, axis=0)
+    alone = quiet(fastem.GaussianMixture(3, covariance_type=kind, random_state=0), others)
+    for init_params in INIT_PARAMS[:3]:
+        options = {"covariance_type": kind, "init_params": init_params, "random_state": 0}
+        both = quiet(fastem.GaussianMixture(4, **options), X)
+        assert both.converged_
+        # The least that a component for one row in 1500 takes from the others: log(1 - 1 / 1500).
+        assert both.score(others) == pytest.approx(alone.score(others) - 1 / 1500, abs=1e-4)
+        assert (both.predict(others) != both.predict(X[[row]])).all()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "value"),
+    [
+        (fastem.GaussianMixture, 1e16),
+        (fastem.StudentTMixture, NETCDF),
+        (fastem.FactorAnalyzerMixture, NETCDF),
+        (fastem.PoissonMixture, 1e30),
+        (fastem.NegativeBinomialMixture, 1e30),
+        (fastem.GammaMixture, 1e30),
+        (fastem.ExponentialMixture, 1e30),
+    ],
+)
+def test_families_share_the_start_that_is_made_in_parts(estimator: Any, value: float) -> None:
+    X = np.abs(clusters(1500)) + 0.5
+    if estimator in (fastem.PoissonMixture, fastem.NegativeBinomialMixture):
+        X = np.floor(X)
+    X[17, 1] = value
+    X = X.astype(np.float32) if estimator is fastem.GaussianMixture else X
+    others = np.delete(X, 17, axis=0)
+    alone, both = (quiet(estimator(k, random_state=0), rows) for k, rows in ((3, others), (4, X)))
+    assert both.score(others) == pytest.approx(alone.score(others) - 1 / 1500, abs=5e-4)
+
+
+@pytest.mark.parametrize("value", [1e6, 1e20, 1e100])
+def test_a_far_row_among_many_is_in_the_sample(value: float) -> None:
+    X = clusters(50_000)
+    alone = fastem.GaussianMixture(3, random_state=0).fit(X).score(X)
+    X[[30_000, 41_000], [1, 3]] = value, -value
+    both = quiet(fastem.GaussianMixture(5, random_state=0), X)
+    assert both.score(np.delete(X, [30_000, 41_000], axis=0)) == pytest.approx(alone, abs=1e-3)
+
+
+def test_two_levels_of_far_rows_and_weights() -> None:
+    X = clusters(1500)
+    X[3], X[[5, 9], 1] = 1e140, 1e20
+    near = np.delete(X, [3, 5, 9], axis=0)
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, 1500)
+    model = quiet(fastem.GaussianMixture(5, random_state=0), X, sample_weight=weight)
+    alone = quiet(fastem.GaussianMixture(3, random_state=0), near)
+    assert model.score(near) == pytest.approx(alone.score(near), abs=0.03)  # one of five components may go unused
+    weight[[3, 5, 9]] = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # rows that do not count are not warned of
+        fastem.GaussianMixture(3, random_state=0).fit(X, sample_weight=weight)
+
+
+def test_the_warning_names_column_value_and_what_to_do() -> None:
+    pandas = pytest.importorskip("pandas")
+    X = clusters(1500)
+    X[17, 2] = NETCDF
+    frame = pandas.DataFrame(X, columns=["t", "p", "wind", "rain"])
+    with pytest.warns(UserWarning) as caught:
+        fastem.GaussianMixture(4, random_state=0).fit(frame)
+    words = str(caught[0].message)
+    for part in ("1 row of X lies", "column 'wind' has 9.96921e+36", "leave them out", "missing='nan'"):
+        assert part in words
+    frame.loc[17, "wind"] = np.nan
+    fastem.GaussianMixture(3, random_state=0, missing="nan").fit(frame)
+
+
+def test_what_is_far_and_what_is_not() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1000, 3))
+    assert not far_rows(X).any() and not far_rows(1e-12 * X + 1e8).any() and not far_rows(X[:1]).any()
+    assert not far_rows(np.ones((50, 2))).any()
+    assert not far_rows(np.full((50, 2), np.nan)).any()
+    assert not far_rows(rng.standard_cauchy((1000, 3))).any()
+    sparse = np.where(rng.random((1000, 1)) < 0.01, 1e12 * rng.random((1000, 1)), 0.0)
+    assert not far_rows(sparse).any()
+    X[[4, 7], [0, 2]] = 1e9, -1e30
+    X[8] = np.nan
+    np.testing.assert_array_equal(np.flatnonzero(far_rows(X)), [4, 7])
+    np.testing.assert_array_equal(np.flatnonzero(far_rows(X.astype(np.float32))), [4, 7])
+    assert "2 rows of X lie 1e+30 times" in warning_of_far_rows(X, True)
+    assert "2 rows of a sample of 1000 of X" in warning_of_far_rows(X, False)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+@pytest.mark.parametrize("d", [1, 3, 700])
+def test_extremes_are_those_of_the_columns(d: int, dtype: Any) -> None:
+    rng = np.random.default_rng(d)
+    X = rng.integers(0, 200, (301, d)).astype(dtype)
+    if dtype is not np.uint8:
+        X[rng.random(X.shape) < 0.2] = np.nan
+        X[:, 0] = np.nan if d > 1 else X[:, 0]
+    extremes = Extremes()
+    for rows in np.split(X, [0, 1, 100, 205]):
+        extremes.see(rows, np.ones(len(rows)))
+    for (greatest, j), (place, row, weight) in extremes.rows.items():
+        column = X[:, j].astype(float)
+        assert place == (np.nanargmax if greatest else np.nanargmin)(column) and weight == 1.0
+        np.testing.assert_array_equal(row, X[place : place + 1])
+    assert len(extremes.rows) == 2 * (d - (d > 1 and dtype is not np.uint8))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_sample_holds_the_extremes_outside_its_range(missing: bool) -> None:
+    X = np.random.default_rng(0).uniform(size=(5000, 2))
+    plain = subsample([chunk(X)], 100, np.random.default_rng(1))
+    assert len(plain.X) == 100
+    X[[40, 4000], [0, 1]] = 3.0, -3.0
+    if missing:
+        X[:, 1] = np.nan
+        X[[7, 11], 1] = 5.0, 4.0
+    wanted = [40, 7, 11] if missing else [40, 4000]
+    for cuts in ([], [41, 900], range(500, 5000, 500)):
+        sample = subsample([chunk(rows) for rows in np.split(X, cuts)], 100, np.random.default_rng(1))
+        np.testing.assert_array_equal(sample.X[100:], X[np.sort(wanted)])
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("full", (2, 2, 2)), ("diag", (2, 2)), ("spherical", (2,))])
+def test_a_component_that_is_kept_at_its_floor_is_not_pinned(kind: str, shape: tuple[int, ...]) -> None:
+    means = np.array([[1e30, 0.0], [0.0, 3.0]])
+    covariances = np.broadcast_to(1e-6 * np.eye(2), shape) if kind == "full" else np.full(shape, 1e-6)
+    family = Gaussian(kind, 1e-6)
+    params = GaussianParams(means, np.array(covariances))
+    assert covariance.pinned(params.covariances, kind, means, family.eps).tolist() == [True, False]
+    floored = family.floored(params, np.array([True, False]), scale_of(clusters(100, 2), None))
+    assert not covariance.pinned(floored.covariances, kind, means, family.eps).any()
+    np.testing.assert_array_equal(floored.covariances[1], covariances[1])
