@@ -44,7 +44,7 @@ def _medians(X: np.ndarray) -> np.ndarray:
     return np.array([np.median(x) if len(x) else 0.0 for x in columns])
 
 
-def warning_of_far_rows(X: np.ndarray, whole: bool, names: Any = None) -> str:
+def warning_of_far_rows(estimator: Any, X: np.ndarray, whole: bool) -> str:
     """What to warn of where a sample X, or the whole, has far rows; else nothing."""
     distances = _distances(X)
     far = (distances > FAR).any(axis=1)
@@ -52,11 +52,19 @@ def warning_of_far_rows(X: np.ndarray, whole: bool, names: Any = None) -> str:
         return ""
     i, j = np.unravel_index(np.nanargmax(distances), distances.shape)
     median, spread = (part[j] for part in _middle(X))
-    rows = plural(int(far.sum()), "row")
+    rows, holes = plural(int(far.sum()), "row"), hasattr(estimator, "missing")
     lie = f"{rows if whole else f'{rows} of a sample of {len(X)}'} of X lie{'s' if far.sum() == 1 else ''}"
     return (
-        f"{lie} {distances[i, j]:.0e} times as far from the others as these from each other: column "
-        f"{j if names is None else repr(names[j])} has {X[i, j]:.6g}, and half of it is within {spread:.3g} of "
-        f"{median:.3g}. Components of their own are begun for such rows. If they are errors or fill values, leave them "
-        "out, give them weight 0, or make them NaN and use missing='nan'"
+        f"{lie} {distances[i, j]:.0e} times as far from the others as these from each other: "
+        f"{column_called(int(j), estimator)} has {X[i, j]:.6g}, and half of it is within {spread:.3g} of {median:.3g}. "
+        "Components of their own are begun for such rows. If they are errors or fill values, leave them out"
+        + (", give them weight 0, or make them NaN and use missing='nan'" if holes else " or give them weight 0")
     )
+
+
+def column_called(j: int, estimator: Any) -> str:
+    """Column j of the rows of an estimator, where y comes after X."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if j >= estimator.n_features_in_:
+        return "y"
+    return f"column {j if names is None else repr(names[j])}"

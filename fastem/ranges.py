@@ -3,14 +3,18 @@
 import numpy as np
 
 
-def check_scale(X: np.ndarray) -> None:
-    """`ValueError` where squares of the numbers overflow, or those of their differences underflow, in X's dtype."""
+def check_scale(X: np.ndarray, columns: int | None = None) -> None:
+    """`ValueError` where squares of the numbers overflow, or those of their differences underflow, in X's dtype.
+
+    Behind that many `columns` of X comes y.
+    """
     largest, spread = float(np.abs(X).max()), float(np.ptp(X.astype(np.float64) / 2, axis=0).max())
     most = 1e-2 * float(np.sqrt(np.finfo(X.dtype).max))
     least = 1e5 * float(np.sqrt(np.finfo(X.dtype).tiny))
     if largest > most:
         column = int(np.abs(X).max(axis=0).argmax())
-        what = f"column {column} of X has values up to {largest:.3g} in size"
+        where = "y" if columns is not None and column >= columns else f"column {column} of X"
+        what = f"{where} has values up to {largest:.3g} in size"
         limit, cure = f"at most {most:.1g}", "If they are errors or fill values, leave them out. Else divide"
     elif 0 < 2 * spread < least:
         what = f"X has values that spread over {2 * spread:.3g} at most"

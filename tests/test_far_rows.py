@@ -112,6 +112,17 @@ def test_the_warning_names_column_value_and_what_to_do() -> None:
     fastem.GaussianMixture(3, random_state=0, missing="nan").fit(frame)
 
 
+def test_the_warning_knows_y_and_what_an_estimator_can_do() -> None:
+    X = clusters(1500)
+    y = X[:, 0] + 1.0
+    y[17] = 1e100
+    with pytest.warns(UserWarning, match=r": y has 1e\+100.* leave them out or give them weight 0$"):
+        fastem.LinearRegressionMixture(2, random_state=0).fit(X, y)
+    y[17] = 1e160
+    with pytest.raises(ValueError, match=r"^y has values up to 1e\+160"):
+        fastem.LinearRegressionMixture(2, random_state=0).fit(X, y)
+
+
 def test_what_is_far_and_what_is_not() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((1000, 3))
@@ -125,8 +136,9 @@ def test_what_is_far_and_what_is_not() -> None:
     X[8] = np.nan
     np.testing.assert_array_equal(np.flatnonzero(far_rows(X)), [4, 7])
     np.testing.assert_array_equal(np.flatnonzero(far_rows(X.astype(np.float32))), [4, 7])
-    assert "2 rows of X lie 1e+30 times" in warning_of_far_rows(X, True)
-    assert "2 rows of a sample of 1000 of X" in warning_of_far_rows(X, False)
+    model = fastem.GaussianMixture().fit(X[10:])
+    assert "2 rows of X lie 1e+30 times" in warning_of_far_rows(model, X, True)
+    assert "2 rows of a sample of 1000 of X" in warning_of_far_rows(model, X, False)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
