@@ -151,7 +151,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         check_scale(start.sample.X)
         learn_factor_prior(self, start)
         names = getattr(self, "feature_names_in_", None)
-        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
+        if ridge := check_reg_covar(self, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _get_params_(self) -> MixtureParams:

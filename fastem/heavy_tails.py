@@ -187,7 +187,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
         check_observed(start.sample.X, names)
         check_scale(start.T.astype(start.sample.X.dtype, copy=False))
         learn_prior(self, _without_outliers(start) or start)
-        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
+        if ridge := check_reg_covar(self, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _family(self, dtype: Any = np.float64) -> StudentT:

@@ -176,7 +176,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         names = getattr(self, "feature_names_in_", None)
         check_observed(start.sample.X, names)
         check_scale(start.T.astype(start.sample.X.dtype, copy=False))
-        if ridge := check_reg_covar(self.reg_covar, start.scale.mean, start.scale.covariance, names):
+        if ridge := check_reg_covar(self, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     @property

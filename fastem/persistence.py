@@ -129,8 +129,10 @@ def load(path: str | os.PathLike, family: Any = None) -> Any:
         if params.weights.shape != (k,) or (params.weights < 0).any():
             raise ValueError(f"weights_ is {params.weights}, where {plural(k, 'number')} of at least 0 should be")
         mixture._family().prepare(params.components, np.dtype(float), params.weights)
-    except (AttributeError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise _damaged(path, str(error)) from error
+    except AttributeError as error:
+        raise damaged(path, f"it has no {error.name}") from error
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise damaged(path, str(error).removesuffix(". Leave it out")) from error
     return estimator
 
 
@@ -143,9 +145,9 @@ def _made(path: str | os.PathLike, contents: Contents, family: Any = None) -> An
             return cls._from_file(parameters | ({} if family is None else {"family": family}), attributes)
         estimator = cls(**parameters)
     except (TypeError, KeyError) as error:
-        raise _damaged(path, f"its {kind} is unknown, or has unknown arguments ({error})") from error
+        raise damaged(path, f"its {kind} is unknown, or has unknown arguments ({error})") from error
     except (IndexError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     vars(estimator).update(attributes)
     return estimator
 
@@ -162,7 +164,7 @@ def read(path: str | os.PathLike) -> Contents:
             raise ValueError(
                 f"{_name(path)} holds pickled objects, which may run code and are never loaded: {_WANTED}"
             ) from error
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if _text(entries, "format") != FORMAT:
         raise ValueError(f"{_name(path)} is an .npz file, but no model of fastem: {_WANTED}")
     _check_version_and_kind(path, entries)
@@ -176,7 +178,8 @@ def _name(path: str | os.PathLike) -> str:
     return os.fspath(path)
 
 
-def _damaged(path: str | os.PathLike, why: str) -> ValueError:
+def damaged(path: str | os.PathLike, why: str) -> ValueError:
+    """What is raised of a file of ours that is none any more."""
     return ValueError(f"{_name(path)} is truncated or damaged ({why}): {_WANTED}")
 
 
@@ -189,7 +192,7 @@ def _check_looks_like_ours(path: str | os.PathLike) -> None:
     if head.startswith(_ZIP):
         return
     if _ZIP.startswith(head):
-        raise _damaged(path, f"it has {len(head)} bytes")
+        raise damaged(path, f"it has {len(head)} bytes")
     if head.startswith(_NPY):
         what = "a single array (.npy), not a model"
     elif head[0] == 0x80:
@@ -232,9 +235,9 @@ def _contents(path: str | os.PathLike, entries: dict[str, np.ndarray]) -> Conten
         # [()] makes a NumPy scalar of an array without axes, as which it was stored.
         attributes |= {name: array[()] for name, array in entries.items() if name.endswith("_")}
     except (TypeError, ValueError) as error:
-        raise _damaged(path, f"unreadable entry: {error}") from error
+        raise damaged(path, f"unreadable entry: {error}") from error
     if not all(map(_is_attribute, attributes)):
-        raise _damaged(path, "an attribute has no name of ours")
+        raise damaged(path, "an attribute has no name of ours")
     if "feature_names_in_" in attributes:  # scikit-learn holds and compares them as an array of objects
         attributes["feature_names_in_"] = np.array(attributes["feature_names_in_"], dtype=object)
     attributes |= {name: _contents(path, found) for name, found in inner.items()}

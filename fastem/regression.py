@@ -117,7 +117,7 @@ on_collapse, accelerate, weight_concentration_prior
 
     def _check_start(self, start: Start) -> None:
         super()._check_start(start)
-        if ridge := check_reg_covar(self.reg_covar, start.scale.mean[-1:], start.scale.covariance[-1:, -1:], ["y"]):
+        if ridge := check_reg_covar(self, start.scale.mean[-1:], start.scale.covariance[-1:, -1:], ["y"]):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 
     def _make_family(self, dtype: Any) -> LinearRegression:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastem.cli_words import OPTIONS
-from fastem.persistence import Contents, read
+from fastem.persistence import Contents, damaged, read
 from fastem.verbose import ENDINGS, TROUBLES
 from fastem.wording import plural
 
@@ -35,6 +35,11 @@ def show_model(path: str | os.PathLike) -> None:
             "Python, with fastem.load"
         )
     kind, contents = contents.kind, contents.attributes.get("mixture_", contents)
+    for name in ("weights_", "means_", "covariances_"):
+        if name not in contents.attributes:
+            raise damaged(path, f"it has no {name}")
+        if not np.isfinite(contents.attributes[name]).all():
+            raise damaged(path, f"{name} holds NaN or infinity")
     # A pipe has no width: wide enough, then, that no table is cut.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -261,9 +261,8 @@ def raise_at_first_bad_field(
         for row, (line, fields) in enumerate(_rows(file, delimiter, header_lines)):
             where = f"{_name(path)}: row {row} (line {line} of the file)"
             for column, field in enumerate(fields):
-                if (columns is not None and column not in columns) or (gaps and _is_gap(field)):
-                    continue
-                if _passes(field, missing):
+                uncounted = (columns is not None and column not in columns) or (gaps and _is_gap(field))
+                if uncounted or _passes(field, missing):
                     continue
                 what = repr(field) if field.strip() else "empty"
                 raise ValueError(
@@ -271,7 +270,7 @@ def raise_at_first_bad_field(
                     + (
                         "remove this second line of column names"
                         if names == _stripped(fields)
-                        else _advice(field, gaps or missing is not None)
+                        else _advice(field, gaps or missing is not None, columns is None)
                     )
                 )
             if width not in (None, len(fields)):
@@ -285,7 +284,7 @@ def _passes(field: str, missing: Collection[str] | None) -> bool:
     return missing is not None and field in missing
 
 
-def _advice(field: str, gaps: bool) -> str:
+def _advice(field: str, gaps: bool, numeric: bool) -> str:
     if re.fullmatch(r"\s*[+-]?\d+,\d*\s*", field):
         return "write decimals with a point"
     if len(field.split()) > 1 and all(map(_is_number, field.split())):
@@ -296,4 +295,5 @@ def _advice(field: str, gaps: bool) -> str:
         if not _is_gap(field):
             return "leave such rows out with --complete, or write another number"
         return "leave such rows out with --complete, take what there is of them with --missing, or fill them in"
-    return "remove the column, or the row, or write a number"
+    column = "take the columns of numbers alone, with --columns numeric" if numeric else "leave the column out"
+    return "close the quote that begins there" if "\n" in field else f"write a number, remove the row, or {column}"

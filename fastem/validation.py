@@ -162,18 +162,28 @@ def check_seed(random_state: Any) -> np.random.RandomState:
         ) from error
 
 
-def check_reg_covar(reg_covar: float, mean: np.ndarray, covariance: np.ndarray, names: Any) -> str:
-    """What to warn of where `reg_covar` exceeds the variance of columns that are not constant; else nothing."""
-    variance = np.diagonal(covariance)
+def check_reg_covar(estimator: Any, mean: np.ndarray, covariance: np.ndarray, names: Any) -> str:
+    """What to warn of where `reg_covar` exceeds the variance of columns that are not constant, or is 0 where some are.
+
+    Nothing where it is well.
+    """
+    variance, ridge = np.diagonal(covariance), estimator.reg_covar
     constant = variance <= (1e-9 * mean) ** 2
-    small = np.flatnonzero((variance < reg_covar) & ~constant)
-    if not small.size:
+    small = np.flatnonzero((variance < ridge) & ~constant)
+    called = [j if names is None else repr(names[j]) for j in range(len(mean))]
+    if small.size:
+        return (
+            f"reg_covar is {ridge:g}, more than the whole variance of {listed([called[j] for j in small], 'column')} "
+            f"({variance[small[0]]:.2g} in column {called[small[0]]}): the fit sees little of what varies there. Lower "
+            "reg_covar, or scale the data up, e.g. with sklearn.preprocessing.StandardScaler"
+        )
+    pooled = getattr(estimator, "covariance_type", "") == "spherical" and not constant.all()
+    if ridge or pooled or not constant.any() or getattr(estimator, "prior", None) is not None:
         return ""
-    called = [j if names is None else repr(names[j]) for j in small]
+    which = listed([called[j] for j in np.flatnonzero(constant)], "column")
     return (
-        f"reg_covar is {reg_covar:g}, more than the whole variance of {listed(called, 'column')} "
-        f"({variance[small[0]]:.2g} in column {called[0]}): the fit sees little of what varies there. Lower reg_covar, "
-        "or scale the data up, e.g. with sklearn.preprocessing.StandardScaler"
+        f"{which} of X {'is' if constant.sum() == 1 else 'are'} constant and reg_covar is 0: the likelihood has no "
+        "bound, and a least variance is kept there. Leave such columns out, or let reg_covar be above 0"
     )
 
 

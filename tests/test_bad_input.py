@@ -220,6 +220,18 @@ def test_a_ridge_above_the_variances_is_a_warning(names: list[str] | None) -> No
         mixture(reg_covar=1e-2).fit(np.column_stack([X, np.full(40, 7.0)]))  # constant: nothing varies there
 
 
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_a_constant_column_without_a_ridge_is_named(kind: str) -> None:
+    rows = pd.DataFrame(np.column_stack([X, np.full(40, 7.0)]), columns=["a", "b", "c"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mixture(covariance_type=kind, reg_covar=0).fit(rows)
+    named = [str(warning.message).startswith("column 'c' of X is constant and reg_covar is 0") for warning in caught]
+    assert any(named) == (kind != "spherical")
+    with pytest.warns(UserWarning, match="^columns 0, 1 of X are constant and reg_covar is 0"):
+        mixture(1, covariance_type=kind, reg_covar=0).fit(X[:1])
+
+
 @pytest.mark.parametrize("method", "predict predict_proba score_samples score bic aic icl".split())
 def test_nothing_is_predicted_before_a_fit(method: str) -> None:
     with pytest.raises(NotFittedError, match="fit"):

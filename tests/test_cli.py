@@ -295,6 +295,16 @@ def test_wrong_files(run, tmp_path):
     assert_one_error(run("score", "model.npz", "few.csv"), "few.csv", "No such file")
 
 
+def test_models_that_are_damaged_are_not_shown(run, folder, tmp_path):
+    with np.load(folder / "model.npz") as file:
+        entries = dict(file)
+    for name, means in (("bare.npz", {}), ("nan.npz", {"means_": np.full_like(entries["means_"], np.nan)})):
+        np.savez(tmp_path / name, **{key: entry for key, entry in entries.items() if key != "means_"} | means)
+        for command in (["info"], ["score"]):
+            done = run(*command, tmp_path / name, *(["x.npy"] if command == ["score"] else []))
+            assert_one_error(done, f"{name} is truncated or damaged (", "means_")
+
+
 def test_a_ridge_above_the_variances_is_a_line(folder, tmp_path):
     done = shell("fit", "x.npy", "-k", 2, "-o", tmp_path / "m.npz", "--reg-covar", 1e3, "-q", cwd=folder)
     assert done.stderr.startswith("warning: --reg-covar is 1000, more than the whole variance of columns 0, 1 (")

@@ -176,6 +176,8 @@ def test_damaged_bytes_never_give_another_exception(saved):
         ({"attributes": json.dumps({"predict": 1})}, "no name of ours"),
         ({"weights_": np.ones(9) / 9}, "weights_ has shape"),
         ({"weights_": np.array([-1.0, 2.0])}, "weights_ is .* numbers of at least 0"),
+        ({"means_": None}, r"\(it has no means_\)"),
+        ({"means_": np.full((2, 2), np.nan)}, r"\(means_ holds NaN or infinity"),
     ],
 )
 def test_other_files_of_the_format(saved, changes, message):

@@ -51,7 +51,7 @@ def test_a_column_and_a_row(tmp_path):
         (
             "1,2\n3,x\n",
             r"x\.csv: row 1 \(line 2 of the file\), column 1 \(number 2 of 2\): 'x', where a finite number was wanted; "
-            "remove the",
+            "write a number, remove the row, or take the columns of numbers alone, with --columns numeric$",
         ),
         ("1,x\n3,4\n", r"row 0 \(line 1 of the file\), column 1 \(number 2 of 2\): 'x'"),
         ("a,b\n1,2\n\n3,\n", r"row 1 \(line 4 of the file\), column 'b': empty, .* fill them in"),
@@ -64,6 +64,7 @@ def test_a_column_and_a_row(tmp_path):
         ("a,b\n1,2\na, b\n3,4\n", r"row 1 \(line 3 of the file\), column 'a': 'a', .* remove this second line"),
         ("1;2,5\n", r"column 1 \(number 2 of 2\): '2,5', .* write decimals with a point"),
         ("#x,y\n1,2\n#3,4\n", r"row 1 \(line 3 of the file\), column '#x': '#3'"),
+        ('a,b\n1,2\n"3,4\n5,6\n', r"row 1 .* column 'a': .* close the quote that begins there"),
         (",\n,\n", r"line 1 of the file\), column 0 \(number 1 of 2\): empty"),
         ("a,b\n", "column names and no rows"),
         ("", "is empty"),
