@@ -172,7 +172,8 @@ def history(model: Any, ax: Axes | None = None, *, x: str = "iteration", label: 
 
     table = model if isinstance(model, np.ndarray) else _fitted(model, "history_")
     along = np.arange(1, len(table) + 1) if x == "iteration" else table["seconds"]
-    ax.plot(along, table["log_likelihood"], marker="o", markersize=4, color=COLORS[0], label=label)
+    color = COLORS[len(ax.lines) % len(COLORS)]  # curves of several fits may share the axes
+    ax.plot(along, table["log_likelihood"], marker="o", markersize=4, color=color, label=label)
     ax.set_xlabel("iteration" if x == "iteration" else "time (seconds)")
     ax.set_ylabel("log-likelihood (nats)")
     if x == "iteration":

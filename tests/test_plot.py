@@ -52,6 +52,7 @@ def test_a_flat_history_is_flat(ax):
     assert high - low >= 0.01
     plot.history(np.array([(-50.0, 1.0)], dtype=MODEL.history_.dtype), ax)
     assert ax.get_ylim()[0] < -50, "a second curve does not fit in"
+    assert [line.get_color() for line in ax.get_lines()] == list(plot.COLORS[:2])
 
 
 def test_what_cannot_be_drawn(ax):
