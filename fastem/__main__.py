@@ -6,6 +6,9 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
+        from fastem.engine.interrupt import remember
+
+        remember()
         from fastem.cli import main as run
 
         run()

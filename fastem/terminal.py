@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from fastem.engine.interrupt import came
 from fastem.passes import Passes
 from fastem.wording import count
 
@@ -46,10 +47,10 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # typer ends them, the last silently
             raise
-        except KeyboardInterrupt:
-            say("interrupted; nothing was saved", label="error: ", style="bold red", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt) or came():
+                say("interrupted; nothing was saved", label="error: ", style="bold red", err=True)
+                raise typer.Exit(INTERRUPTED) from None
             if os.environ.get("FASTEM_DEBUG", "0") not in ("", "0"):
                 traceback.print_exc()
             say(_one_line(error), label="error: ", style="bold red", err=True)

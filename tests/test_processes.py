@@ -119,6 +119,27 @@ except KeyboardInterrupt:
     assert result.stdout.splitlines() == ["once", "KeyboardInterrupt True"], result.stderr
 
 
+def test_a_ctrl_c_that_was_swallowed_is_remembered() -> None:
+    script = """
+import signal
+from fastem import terminal
+from fastem.engine.interrupt import came, remember
+remember()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    pass
+print(came(), mixture(tol=0, max_iter=10**9).fit(X).stop_reason_)
+@terminal.plain_errors
+def command():
+    raise ImportError("initialization failed")
+command()
+"""
+    result = run(script)
+    assert result.stdout == "True interrupted\n", result.stderr
+    assert "error: interrupted; nothing was saved" in result.stderr and "Exit" in result.stderr.splitlines()[-1]
+
+
 def test_a_callers_own_handler_is_put_back() -> None:
     script = """
 import signal
