@@ -84,6 +84,20 @@ def test_a_far_row_among_many_is_in_the_sample(value: float) -> None:
     assert both.score(np.delete(X, [30_000, 41_000], axis=0)) == pytest.approx(alone, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
+def test_a_far_row_keeps_its_component_where_others_are_dropped(kind: str) -> None:
+    X = clusters(1500)
+    X[17] = NETCDF
+    others = np.delete(X, 17, axis=0)
+    options: dict[str, Any] = {"covariance_type": kind, "on_collapse": "drop", "random_state": 0}
+    alone = quiet(fastem.GaussianMixture(3, **options), others)
+    means = np.stack([*alone.means_, X[17], X[17]])  # two of them collapse, and one has to stay
+    model = quiet(fastem.GaussianMixture(5, means_init=means, **options), X)
+    assert len(model.weights_) == 4
+    assert (model.predict(others) != model.predict(X[[17]])).all()
+    assert model.score(others) == pytest.approx(alone.score(others), abs=0.01)
+
+
 def test_two_levels_of_far_rows_and_weights() -> None:
     X = clusters(1500)
     X[3], X[[5, 9], 1] = 1e140, 1e20

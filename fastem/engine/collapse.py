@@ -81,23 +81,26 @@ class Bound:
                 "they hold no row, or rows of a subspace. Use fewer components, a larger reg_covar (or prior), or "
                 "on_collapse='restart' or 'drop'"
             )
-        if policy.policy == "drop":
-            if mask.all():  # one has to stay
-                params = self.model.floored(params, mask, policy.scale)
-                kept = int(np.argmax(params.weights))
-                mask = np.arange(len(mask)) != kept
-                policy.floored += [] if policy.floored else [kept]
-            if not mask.any():
-                return params, False
-            policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(mask)]
-            keep = params.weights[~mask]
-            kept = family.kept(params.components, ~mask)
-            return params._replace(weights=keep / keep.sum(), components=kept), True
         params = self.model.floored(params, mask, policy.scale)
+        if policy.policy == "drop":
+            return self._dropped(params, mask, n_iter)
         events = len(policy.restarted) + len(policy.floored)
         for k in np.flatnonzero(mask):
             params = self._restart_or_keep(params, int(k), n_iter, none_left)
         return params, len(policy.restarted) + len(policy.floored) > events
+
+    def _dropped(self, params: Any, mask: np.ndarray, n_iter: int) -> tuple[Any, bool]:
+        """Without the components in the mask, the lightest first, but for those that have rows of their own."""
+        policy, drop = self.policy, np.zeros(len(mask), bool)
+        for k in np.argsort(params.weights, kind="stable"):
+            drop[k] = mask[k] and not self._alone(params, k, drop)
+        policy.floored = np.flatnonzero((mask & ~drop)[~drop]).tolist()
+        if not drop.any():
+            return params, False
+        policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(drop)]
+        keep = params.weights[~drop]
+        kept = self.model.family.kept(params.components, ~drop)
+        return params._replace(weights=keep / keep.sum(), components=kept), True
 
     def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool) -> Any:
         policy = self.policy
@@ -109,13 +112,17 @@ class Bound:
         policy.restarted.append({"iteration": n_iter, "component": k})
         return self._moved(params, k)
 
-    def _alone(self, params: Any, k: int) -> bool:
-        """Whether k holds a row so far from all other components that the one that got it would lose all others."""
-        weights = np.where(np.arange(len(params.weights)) == k, 0.0, params.weights)
-        log_prob = [
-            self.model.rows(params._replace(weights=w), self.policy.sample, "log_prob")["log_prob"]
-            for w in (params.weights, weights)
-        ]
+    def _alone(self, params: Any, k: int, gone: Any = False) -> bool:
+        """Whether k holds a row so far from all others, but those `gone`, that the one that got it would lose its own.
+
+        The last that is left always does.
+        """
+        others = np.where(gone, 0.0, params.weights)
+        log_prob = []
+        for weights in (others, np.where(np.arange(len(others)) == k, 0.0, others)):
+            log_prob.append(
+                self.model.rows(params._replace(weights=weights), self.policy.sample, "log_prob")["log_prob"]
+            )
         return bool((log_prob[0] - log_prob[1] > self.policy.ALONE).any())
 
     def _parted(self, params: Any, n_iter: int) -> tuple[Any, bool]:
