@@ -221,7 +221,7 @@ class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, Base
         self._check_start(start)
         if few := warning_of_duplicates(start):
             warnings.warn(few, ConvergenceWarning, stacklevel=3)
-        if far := warning_of_far_rows(self, sample.X, len(sample.X) < size):
+        if far := warning_of_far_rows(self, start, len(sample.X) < size):
             warnings.warn(far, UserWarning, stacklevel=3)
         if self._has_prior and (light := warning_of_light_rows(weighed.weight, weighed.rows)):
             warnings.warn(light, UserWarning, stacklevel=3)

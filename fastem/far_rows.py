@@ -13,19 +13,30 @@ ENOUGH = 1 << 12
 """Rows that medians are taken of."""
 
 
-def far_rows(X: np.ndarray) -> np.ndarray:
-    """Mask (n,) of the rows that are far in some column; NaN is not, and those of equal numbers have no far row."""
-    return np.asarray((_distances(X) > FAR).any(axis=1))
+def far_rows(X: np.ndarray, weight: np.ndarray | None = None, least: float = 0.0) -> np.ndarray:
+    """Mask (n,) of the rows that are far in some column, and whose weight is worth a component.
+
+    NaN is not far; `least` is the least unit of a distance. Where all rows are far from each other none is in the mask.
+    """
+    distances = _distances(X, least)
+    far = distances > FAR
+    if not far.any():
+        return np.zeros(len(X), bool)
+    w = np.ones(len(X)) if weight is None else weight
+    # Beside the others of its component a row costs w distance^2 / 2 nats, and a component the others some nats each.
+    with np.errstate(over="ignore"):
+        mask = (far & (w[:, None] / w.sum() * distances**2 > 1)).any(axis=1)
+    return mask & (not mask.all())
 
 
-def _distances(X: np.ndarray) -> np.ndarray:
+def _distances(X: np.ndarray, least: float) -> np.ndarray:
     """Of each number of X (n, d) from the median of its column, in units of their median; 0 where there is none."""
-    median, spread = _middle(X)
+    median, spread = _middle(X, least)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(spread > 0, np.abs(X - median) / np.where(spread > 0, spread, 1.0), 0.0)
+        return np.nan_to_num(np.where(spread > 0, np.abs(X - median) / np.where(spread > 0, spread, 1.0), 0.0))
 
 
-def _middle(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _middle(X: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Medians (d,) and the median distances (d,) from them of those that differ from it, 0 where none does."""
     some = X[:: max(1, len(X) // ENOUGH)].astype(np.float64)
     median = _medians(some)
@@ -33,7 +44,7 @@ def _middle(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spread = _medians(distance)
     for j in np.flatnonzero(spread == 0):
         spread[j] = _medians(distance[distance[:, j] > 0, j, None])[0]
-    return median, spread
+    return median, np.where(spread > 0, np.maximum(spread, least), 0.0)
 
 
 def _medians(X: np.ndarray) -> np.ndarray:
@@ -44,21 +55,27 @@ def _medians(X: np.ndarray) -> np.ndarray:
     return np.array([np.median(x) if len(x) else 0.0 for x in columns])
 
 
-def warning_of_far_rows(estimator: Any, X: np.ndarray, whole: bool) -> str:
-    """What to warn of where a sample X, or the whole, has far rows; else nothing."""
-    distances = _distances(X)
-    far = (distances > FAR).any(axis=1)
-    if not far.any():
+def least_unit(family: Any) -> float:
+    """Deviation below which a family sees nothing: that of its ridge, the largest of those of its groups."""
+    ridges = [getattr(group.family, "reg_covar", 0.0) for group in getattr(family, "groups", ())]
+    return float(np.sqrt(max([getattr(family, "reg_covar", 0.0), *ridges])))
+
+
+def warning_of_far_rows(estimator: Any, start: Any, whole: bool) -> str:
+    """What to warn of where the sample of a start, or the whole, has far rows; else nothing."""
+    if start.near is None:
         return ""
-    i, j = np.unravel_index(np.nanargmax(distances), distances.shape)
-    median, spread = (part[j] for part in _middle(X))
+    X, far, least = start.sample.X, ~start.near, least_unit(start.model.family)
+    distances = _distances(X, least)[far]
+    i, j = np.unravel_index(distances.argmax(), distances.shape)
+    median, spread = (part[j] for part in _middle(X, least))
     rows, holes = plural(int(far.sum()), "row"), hasattr(estimator, "missing")
     lie = f"{rows if whole else f'{rows} of a sample of {len(X)}'} of X lie{'s' if far.sum() == 1 else ''}"
     return (
         f"{lie} {distances[i, j]:.0e} times as far from the others as these from each other: "
-        f"{column_called(int(j), estimator)} has {X[i, j]:.6g}, and half of it is within {spread:.3g} of {median:.3g}. "
-        "Components of their own are begun for such rows. If they are errors or fill values, leave them out"
-        + (", give them weight 0, or make them NaN and use missing='nan'" if holes else " or give them weight 0")
+        f"{column_called(int(j), estimator)} has {X[far][i, j]:.6g}, and half of it is within {spread:.3g} of "
+        f"{median:.3g}. Components of their own are begun for such rows. If they are errors or fill values, leave them "
+        + ("out, give them weight 0, or make them NaN and use missing='nan'" if holes else "out or give them weight 0")
     )
 
 

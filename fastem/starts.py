@@ -11,7 +11,7 @@ from fastem.engine.initialize import race, subsample
 from fastem.engine.model import MixtureParams
 from fastem.engine.several import is_separable, parted
 from fastem.families.base import Scale
-from fastem.far_rows import far_rows
+from fastem.far_rows import far_rows, least_unit
 from fastem.validation import distinct_rows
 from fastem.wording import plural
 
@@ -45,9 +45,9 @@ class Start(NamedTuple):
     @classmethod
     def of(cls, model: Any, k: int, sample: Chunk, stop: Callable[[], bool]) -> "Start":
         """From a sample of the rows."""
-        far = far_rows(sample.X)
-        near = ~far if far.any() else None
         X, weight = sample.X, _weights(sample)
+        far = far_rows(X, weight, least_unit(model.family))
+        near = ~far if far.any() else None
         T = _filled(model.family.statistic(X), weight)
         if near is None:
             return cls(model, k, sample, T, scale_of(T, weight), stop)
@@ -120,7 +120,7 @@ def starting_params(
     if start.k == 1:
         return _from_labels(start, np.zeros(len(start.T), int))  # there is one start only
     if start.near is not None:
-        return _in_parts(init_params, start, random_state)
+        return _in_parts(init_params, start, random_state, growth)
     if init_params == "race":
         if growth is None or _runners(start) < MOST_RUNNERS or not is_separable(start.model):
             return race(start.model, _candidates(start, random_state), start.sample, start.floored, start.stop)
@@ -143,18 +143,28 @@ def starting_params(
     return _from_responsibilities(start, resp / resp.sum(axis=1, keepdims=True))
 
 
-def _in_parts(init_params: str, start: Start, random_state: np.random.RandomState) -> MixtureParams:
+def _in_parts(init_params: str, start: Start, random_state: np.random.RandomState, growth: Any) -> MixtureParams:
     """Near and far rows have components of their own, as many as their share of the rows, and at least one.
 
-    With one unit for both the near ones would be equal, and one component for both would leave these.
+    With one unit for both the near ones would be equal, and one component for both would leave these. In a race a
+    single component for the far rows takes part, and a start as if none were far.
     """
+    near = np.average(np.asarray(start.near), weights=_weights(start.sample))
+    most = int(np.clip(round(start.k * (1 - near)), 1, start.k - 1))
+    if init_params != "race":
+        return _from_parts(init_params, start, most, random_state)
+    runners = [_from_parts(init_params, start, of_far, random_state) for of_far in sorted({1, most})]
+    runners.append(starting_params(init_params, start._replace(near=None), random_state, growth))
+    return race(start.model, runners, start.sample, start.floored, start.stop)
+
+
+def _from_parts(init_params: str, start: Start, of_far: int, random_state: np.random.RandomState) -> MixtureParams:
+    """An M-step from the responsibilities of two mixtures, one of the far rows and one of the near ones."""
     assert start.near is not None
-    parts = start.near, ~start.near
-    of_far = int(np.clip(round(start.k * np.average(parts[1], weights=_weights(start.sample))), 1, start.k - 1))
     resp, first = np.zeros((len(start.T), start.k)), 0
-    for mask, k in zip(parts, (start.k - of_far, of_far)):
+    for mask, k in ((start.near, start.k - of_far), (~start.near, of_far)):
         part = start.part(mask, k)
-        params = starting_params(init_params, part, random_state)
+        params = part.floored(starting_params(init_params, part, random_state))
         own = slice(first, first := first + k)
         resp[mask, own] = start.model.rows(params, part.sample, "responsibilities")["responsibilities"]
     return _from_responsibilities(start, resp)

@@ -38,8 +38,9 @@ def show_model(path: str | os.PathLike) -> None:
     for name in ("weights_", "means_", "covariances_"):
         if name not in contents.attributes:
             raise damaged(path, f"it has no {name}")
-        if not np.isfinite(contents.attributes[name]).all():
-            raise damaged(path, f"{name} holds NaN or infinity")
+        array = np.asarray(contents.attributes[name])
+        if array.dtype.kind != "f" or not array.ndim or not np.isfinite(array).all():
+            raise damaged(path, f"{name} holds NaN, infinity or no numbers")
     # A pipe has no width: wide enough, then, that no table is cut.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -9,6 +9,7 @@ import cases
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 import fastem
 from fastem.engine.chunks import chunk
@@ -16,7 +17,7 @@ from fastem.engine.extremes import Extremes
 from fastem.engine.initialize import subsample
 from fastem.families import covariance
 from fastem.families.gaussian import Gaussian, GaussianParams
-from fastem.far_rows import far_rows, warning_of_far_rows
+from fastem.far_rows import far_rows
 from fastem.starts import INIT_PARAMS, scale_of
 
 Rows = NDArray[np.float64]
@@ -146,13 +147,36 @@ def test_what_is_far_and_what_is_not() -> None:
     assert not far_rows(rng.standard_cauchy((1000, 3))).any()
     sparse = np.where(rng.random((1000, 1)) < 0.01, 1e12 * rng.random((1000, 1)), 0.0)
     assert not far_rows(sparse).any()
+    noise = np.where(rng.random((1000, 1)) < 0.1, X[:, :1], 1e-16 * rng.standard_normal((1000, 1)))
+    assert far_rows(noise).any() and not far_rows(noise, least=1e-3).any()
     X[[4, 7], [0, 2]] = 1e9, -1e30
     X[8] = np.nan
     np.testing.assert_array_equal(np.flatnonzero(far_rows(X)), [4, 7])
     np.testing.assert_array_equal(np.flatnonzero(far_rows(X.astype(np.float32))), [4, 7])
-    model = fastem.GaussianMixture().fit(X[10:])
-    assert "2 rows of X lie 1e+30 times" in warning_of_far_rows(model, X, True)
-    assert "2 rows of a sample of 1000 of X" in warning_of_far_rows(model, X, False)
+    weight = np.ones(1000)
+    weight[4], weight[7] = 1e-20, 1e-50  # the first is not worth a component
+    np.testing.assert_array_equal(np.flatnonzero(far_rows(X, weight)), [7])
+    assert not far_rows(np.array([[1e10, 0, 1], [0, 1e10, 2], [2, 1, 1e10]])).any(), "none is, where all are"
+
+
+def test_each_far_row_in_a_column_of_its_own() -> None:
+    X = clusters(1500)
+    X[[5, 6, 7], [0, 1, 2]] = 1e10
+    near = np.delete(X, [5, 6, 7], axis=0)
+    alone = fastem.GaussianMixture(3, random_state=0).fit(near).score(near)
+    for estimator in (fastem.GaussianMixture(5, random_state=0), fastem.GaussianMixture(5, missing="nan")):
+        for init_params in INIT_PARAMS:
+            model = quiet(estimator.set_params(init_params=init_params, random_state=0), X)
+            assert model.score(near) == pytest.approx(alone, abs=0.01) or init_params.startswith("random")
+
+
+def test_probabilities_of_a_confident_classifier_are_not_far() -> None:
+    logits = 30 * np.random.default_rng(0).standard_normal((2000, 5))
+    P = np.exp(logits - logits.max(axis=1, keepdims=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fastem.GaussianMixture(5, random_state=0).fit(P / P.sum(axis=1, keepdims=True))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
@@ -174,18 +198,24 @@ def test_extremes_are_those_of_the_columns(d: int, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_a_sample_holds_the_extremes_outside_its_range(missing: bool) -> None:
+def test_a_sample_holds_the_extremes_far_outside_its_range(missing: bool) -> None:
     X = np.random.default_rng(0).uniform(size=(5000, 2))
-    plain = subsample([chunk(X)], 100, np.random.default_rng(1))
-    assert len(plain.X) == 100
-    X[[40, 4000], [0, 1]] = 3.0, -3.0
+    X[90, 0] = 3.0  # a heavy tail has such rows: not far enough
+    weight = np.random.default_rng(1).uniform(0.5, 1.5, 5000)
+    plain = subsample([chunk(X, weight)], 100, np.random.default_rng(1))
+    assert len(plain.X) == 100 and not plain.sample_weight.size
+    X[[40, 4000], [0, 1]] = 1e5, -1e5
     if missing:
         X[:, 1] = np.nan
         X[[7, 11], 1] = 5.0, 4.0
-    wanted = [40, 7, 11] if missing else [40, 4000]
+    wanted = [7, 11, 40] if missing else [40, 4000]
     for cuts in ([], [41, 900], range(500, 5000, 500)):
-        sample = subsample([chunk(rows) for rows in np.split(X, cuts)], 100, np.random.default_rng(1))
-        np.testing.assert_array_equal(sample.X[100:], X[np.sort(wanted)])
+        chunks = [chunk(*rows) for rows in zip(np.split(X, cuts), np.split(weight, cuts), strict=True)]
+        sample = subsample(chunks, 100, np.random.default_rng(1))
+        np.testing.assert_array_equal(sample.X[100:], X[wanted])
+        # Each of the rows drawn stands for a hundredth of the weight.
+        np.testing.assert_allclose(sample.sample_weight[100:], 100 * weight[wanted] / weight.sum(), rtol=1e-12)
+        assert (sample.sample_weight[:100] == 1).all()
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("full", (2, 2, 2)), ("diag", (2, 2)), ("spherical", (2,))])

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+WIDTHS = 100.0
+"""Of a sample's range, times the rows for each of the sample, beyond which a row is added to it."""
+
 BLOCK = 512
 """Numbers of several rows that are compared at once: NumPy takes ten times as long for rows of three."""
 
@@ -35,13 +38,14 @@ class Extremes:
         self.rows[greatest, j] = self.seen + i, X[i : i + 1].copy(), float(weight[i])
 
     def beyond(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows, and their weights, outside the range of the rows X (n, d) by more than its width in some column.
+        """Rows far outside the range of a sample X (n, d) of them in some column, and their weights; in their order.
 
-        In their order; of a column in which X holds NaN alone, all that are kept.
+        That is by more of its widths than a heavy tail is likely to have, whose range grows with the rows. Of a column
+        in which X holds NaN alone, all that are kept.
         """
         low, high = (_folded(side, X).astype(np.float64) for side in (np.fmin, np.fmax))
         with np.errstate(over="ignore", invalid="ignore"):
-            reach = high - low
+            reach = WIDTHS * self.seen / len(X) * (high - low)
             far = {False: ~(self.least >= low - reach), True: ~(self.greatest <= high + reach)}
         found = {place: (row, w) for (side, j), (place, row, w) in self.rows.items() if far[side][j]}
         rows = [found[place] for place in sorted(found)]

@@ -23,14 +23,16 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     One pass with memory for two samples; the same rows however they are cut into chunks. A row of weight w has the key
     e / w, e exponential, and the rows of least keys are drawn: without replacement, the next always in proportion to
     the weights of those left (Efraimidis and Spirakis 2006, Information Processing Letters 97). In their order in the
-    data. The rows that are `Extremes` of a column and lie far outside them come behind: one row of 1e6 in a million of
-    about 1 draws a component to itself, and a start that does not know of it has none to spare.
+    data. The rows that are `Extremes` of a column and lie far outside them come behind, with the weight that they have
+    beside those drawn: one row of 1e6 in a million of about 1 draws a component to itself, and a start that does not
+    know of it has none to spare.
     """
     kept: list[tuple[np.ndarray, ...]] = []
     extremes = Extremes()
-    held, most, weighted, whole = 0, np.inf, False, True
+    held, most, total, weighted, whole = 0, np.inf, 0.0, False, True
     for X, weight, given in _live_blocks(chunks, size):
         weighted |= given
+        total += float(weight.sum())
         with np.errstate(divide="ignore"):  # logarithms, since weights may be of any size; that of 0 comes first
             keys = np.log(-np.log1p(-rng.random(len(X)))) - np.log(weight)
         extremes.see(X, weight)
@@ -45,10 +47,12 @@ def subsample(chunks: Iterable[Chunk], size: int, rng: np.random.Generator) -> C
     if not held:
         raise ValueError("there are no rows of positive weight: give at least one")
     X, weight, _ = _least(kept, size)
-    if not whole:
-        rows, of_rows = extremes.beyond(X)
-        X, weight = np.concatenate([X, rows]), np.append(weight, of_rows)
-    return chunk(X, weight if weighted and whole else None)
+    if whole:
+        return chunk(X, weight if weighted else None)
+    rows, of_rows = extremes.beyond(X)
+    if not len(rows):
+        return chunk(X)
+    return chunk(np.concatenate([X, rows]), np.append(np.ones(len(X)), of_rows * (len(X) / total)))
 
 
 def _live_blocks(chunks: Iterable[Chunk], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
