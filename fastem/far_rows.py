@@ -37,13 +37,19 @@ def _distances(X: np.ndarray, least: float) -> np.ndarray:
 
 
 def _middle(X: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Medians (d,) and the median distances (d,) from them of those that differ from it, 0 where none does."""
+    """Medians (d,) and median distances (d,) from them, 0 where none differs; where most are equal those of the others.
+
+    Fill values may be more than half of a column.
+    """
     some = X[:: max(1, len(X) // ENOUGH)].astype(np.float64)
     median = _medians(some)
     distance = np.abs(some - median)
     spread = _medians(distance)
     for j in np.flatnonzero(spread == 0):
-        spread[j] = _medians(distance[distance[:, j] > 0, j, None])[0]
+        others = some[distance[:, j] > 0, j, None]
+        centre = _medians(others)
+        if (apart := _medians(np.abs(others - centre))[0]) > 0:
+            median[j], spread[j] = centre[0], apart
     return median, np.where(spread > 0, np.maximum(spread, least), 0.0)
 
 

@@ -10,6 +10,9 @@ from fastem.kernels import triangles
 PINNED = 2.0
 """Deviation, in units of the rounding of its mean, below which a column does not vary."""
 
+CENTRES = 64
+"""Components, the heaviest, among which the central one is."""
+
 FLOOR = 1e-10
 """Least variance of a floored component in units of the data's, in any direction."""
 
@@ -110,12 +113,33 @@ def pinned(covariances: np.ndarray, covariance_type: str, means: np.ndarray, eps
 
     Statistics that are blended approach the variance 0 of equal rows step by step, and never reach it.
     """
-    k, d = means.shape
-    if covariance_type in ("full", "tied"):
-        variances = np.diagonal(covariances, axis1=-2, axis2=-1).reshape(-1, d)
-    else:
-        variances = covariances.reshape(k, -1)
+    variances = diagonals(covariances, covariance_type, means.shape)
     return np.asarray((variances < pins(covariance_type, means, eps)).any(axis=1))
+
+
+def diagonals(covariances: np.ndarray, covariance_type: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Variances of all columns, of that shape (K, d)."""
+    if covariance_type in ("full", "tied"):
+        return np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), shape)
+    return np.broadcast_to(covariances.reshape(shape[0], -1), shape)
+
+
+def central(means: np.ndarray, variances: np.ndarray, weights: np.ndarray, eps: float) -> int:
+    """The component about whose mean rows keep the digits that they have: the heaviest, but where some are very far.
+
+    Means and variances are (K, d). Of fill values there may be more than rows in any other component.
+    """
+
+    def lost(i: int) -> float:
+        """Numbers that come to be larger than they were, in units of the deviations; eps times that is lost."""
+        return float((np.maximum(np.abs(means - means[i]) - np.abs(means), 0.0) / deviations).max())
+
+    deviations, heaviest = np.sqrt(variances), int(np.argmax(weights))
+    with np.errstate(over="ignore"):
+        if lost(heaviest) <= 1 / np.sqrt(eps):
+            return heaviest
+        heavy = np.argsort(-weights, kind="stable")[:CENTRES]
+        return int(heavy[np.argmin([lost(i) for i in heavy])])
 
 
 def pins(covariance_type: str, means: np.ndarray, eps: float) -> np.ndarray:

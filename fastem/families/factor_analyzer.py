@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastem.families import covariance
 from fastem.families.base import Plain, Scale
 from fastem.families.factor_moments import (
     NOTHING,
@@ -98,7 +99,7 @@ class FactorAnalyzer(Plain):
         if m != self.n_factors:  # the room that tiles have for them
             raise ValueError(f"loadings have {m} factors, and n_factors is {self.n_factors}. Fit anew")
         core, padded = Core.of(params), _padded(d, dtype)
-        shift = params.means[np.argmax(weights)]
+        shift = params.means[covariance.central(params.means, variances(params), weights, float(np.finfo(dtype).eps))]
         rows = np.zeros((2, k, padded), dtype)
         rows[0, :, :d] = 1 / core.deviations
         rows[1, :, :d] = (shift - params.means) * rows[0, :, :d]
@@ -150,7 +151,8 @@ class FactorAnalyzer(Plain):
     def rounding(self, params: FactorParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: of rows held with the precision eps and divided by the noise."""
         deviations = np.sqrt(variances(params))
-        sizes = np.abs(params.means - params.means[np.argmax(weights)]) + deviations
+        centre = covariance.central(params.means, deviations**2, weights, self.eps)
+        sizes = np.abs(params.means - params.means[centre]) + deviations
         errors = self.eps * np.linalg.norm(sizes / np.sqrt(params.noise_variances), axis=1)
         loose = (deviations**2 * Core.of(params).precisions()).sum(axis=1)
         d = params.means.shape[1]

@@ -160,7 +160,8 @@ class Gaussian(GaussianMoments, Plain):
 
     def rounding(self, params: GaussianParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign; see `covariance.rounding`."""
-        offsets = params.means - params.means[np.argmax(weights)]
+        variances = covariance.diagonals(params.covariances, self.covariance_type, params.means.shape)
+        offsets = params.means - params.means[covariance.central(params.means, variances, weights, self.eps)]
         return float(weights @ covariance.rounding(offsets, self._factors(params), self.eps))
 
     def collapsed(self, params: GaussianParams, statistics: GaussianStatistics) -> np.ndarray:
@@ -244,6 +245,9 @@ class Gaussian(GaussianMoments, Plain):
         for c in range(k):
             live = resp[:, c] > 0
             y = X[live] - means[c]
+            if (np.abs(means[c] - scale.mean) > scale.deviation / np.finfo(float).eps).any():
+                means[c] += resp[live, c] @ y / safe[c]  # rows of one fill value vary by nothing, not by its rounding
+                y = X[live] - means[c]
             matrices[c] = (resp[live, c, None] * y).T @ y / safe[c]
         if self.covariance_type == "tied":
             matrices = np.einsum("k,kij->ij", sum_w / sum_w.sum(), matrices)[None]

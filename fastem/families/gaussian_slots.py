@@ -106,7 +106,8 @@ def padded(d: int, dtype: np.dtype) -> int:
 def prepared(family: Any, params: Any, dtype: np.dtype, weights: np.ndarray, scales: np.ndarray) -> Any:
     """What the kernels of a Gaussian `family` read of `params`, with `scales`, the factors of the precisions."""
     k, d = params.means.shape
-    shift = params.means[np.argmax(weights)]
+    variances = covariance.diagonals(params.covariances, family.covariance_type, (k, d))
+    shift = params.means[covariance.central(params.means, variances, weights, float(np.finfo(dtype).eps))]
     means = np.zeros((k, padded(d, dtype)), dtype)
     means[:, :d] = centred = params.means - shift
     if family.covariance_type in ("full", "tied"):
