@@ -221,11 +221,11 @@ class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, Base
         self._check_start(start)
         if few := warning_of_duplicates(start):
             warnings.warn(few, ConvergenceWarning, stacklevel=3)
-        if far := warning_of_far_rows(self, start, len(sample.X) < size):
-            warnings.warn(far, UserWarning, stacklevel=3)
         if self._has_prior and (light := warning_of_light_rows(weighed.weight, weighed.rows)):
             warnings.warn(light, UserWarning, stacklevel=3)
         given = self._fixed_start(start, plan.fixed)
+        if far := warning_of_far_rows(self, start, len(sample.X) < size, given is None):
+            warnings.warn(far, UserWarning, stacklevel=3)
         known = model.known if isinstance(model, LabelledMixture) else {}
         starting = (lambda: self._start(start, random_state, known)) if given is None else (lambda: given)
         fitting = Fitting(
@@ -295,5 +295,5 @@ class MixtureEstimator(Holding, OnlineMixture, FittedMixture, DensityMixin, Base
         self.stop_reason_ = monitor.stop_reason
         self.diagnostics_ = {"start": start, **outcome.record()}
         report_ending(self)
-        if words := warning_of_ending(self, monitor.fall):
+        if words := warning_of_ending(self, monitor.fall, outcome.collapse.only_alone):
             warnings.warn(words, ConvergenceWarning, stacklevel=4)

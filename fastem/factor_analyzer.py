@@ -148,7 +148,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
                 f"n_factors is {self.n_factors} and X has {plural(d, 'column')}; at most as many factors as columns "
                 f"are wanted, and fewer say more. Use n_factors <= {d}, or fastem.GaussianMixture"
             )
-        check_scale(start.sample.X)
+        check_scale(start.sample.X, self)
         learn_factor_prior(self, start)
         names = getattr(self, "feature_names_in_", None)
         if ridge := check_reg_covar(self, start.scale.mean, start.scale.covariance, names):

@@ -72,7 +72,7 @@ class FamilyMixture(MixtureEstimator):
         check_numbers(self, Real, {"prior": 0})
 
     def _check_start(self, start: Start) -> None:
-        check_scale(start.T)
+        check_scale(start.T, self)
         start.model.family.prior_mean = self.prior_mean_ = start.scale.mean
 
     def _apply_inits(self, params: MixtureParams | None, start: Start) -> MixtureParams | None:

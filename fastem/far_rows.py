@@ -1,5 +1,6 @@
 """Rows so far from the others that one unit for all of them would leave the others no digits: fill values, mostly."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -67,27 +68,48 @@ def least_unit(family: Any) -> float:
     return float(np.sqrt(max([getattr(family, "reg_covar", 0.0), *ridges])))
 
 
-def warning_of_far_rows(estimator: Any, start: Any, whole: bool) -> str:
-    """What to warn of where the sample of a start, or the whole, has far rows; else nothing."""
+def warning_of_far_rows(estimator: Any, start: Any, whole: bool, begun: bool = True) -> str:
+    """What to warn of where the sample of a start, or the whole, has far rows; else nothing.
+
+    `begun` where components are made for them.
+    """
     if start.near is None:
         return ""
-    X, far, least = start.sample.X, ~start.near, least_unit(start.model.family)
+    lie = told_of_far_rows(start.sample.X, ~start.near, least_unit(start.model.family), estimator, whole)
+    begun = begun and start.k > 1
+    holes = ", give them weight 0, or make them NaN and use missing='nan'" if hasattr(estimator, "missing") else ""
+    return (
+        lie
+        + ("Components of their own are begun for such rows. " if begun else "")
+        + f"If they are errors or fill values, leave them out{holes or ' or give them weight 0'}"
+    )
+
+
+def told_of_far_rows(X: np.ndarray, far: np.ndarray, least: float, estimator: Any, whole: bool) -> str:
+    """How many rows of X (n, d) are far, a mask (n,), and the farthest number in them."""
     distances = _distances(X, least)[far]
     i, j = np.unravel_index(distances.argmax(), distances.shape)
     median, spread = (part[j] for part in _middle(X, least))
-    rows, holes = plural(int(far.sum()), "row"), hasattr(estimator, "missing")
-    lie = f"{rows if whole else f'{rows} of a sample of {len(X)}'} of X lie{'s' if far.sum() == 1 else ''}"
+    rows = plural(int(far.sum()), "row") + ("" if whole else f" of a sample of {len(X)}")
     return (
-        f"{lie} {distances[i, j]:.0e} times as far from the others as these from each other: "
-        f"{column_called(int(j), estimator)} has {X[far][i, j]:.6g}, and half of it is within {spread:.3g} of "
-        f"{median:.3g}. Components of their own are begun for such rows. If they are errors or fill values, leave them "
-        + ("out, give them weight 0, or make them NaN and use missing='nan'" if holes else "out or give them weight 0")
+        f"{rows} of X lie{'s' if far.sum() == 1 else ''} {distances[i, j]:.0e} times as far from the others as these "
+        f"from each other: {column_called(int(j), estimator)} has {X[far][i, j]:.6g}, and half of it is within "
+        f"{spread:.3g} of {median:.3g}. "
     )
+
+
+def warn_of_fill_values(imputer: Any, piece: Any) -> None:
+    """Warn where rows are far whose numbers ought to be missing: in units common to all, others lose their digits."""
+    X, weight = piece
+    X, weight = (X, None) if not weight.size else (X[weight > 0], weight[weight > 0])
+    if len(X) and (far := far_rows(X, weight)).any():
+        lie = told_of_far_rows(X, far, 0.0, imputer, True)
+        warnings.warn(f"{lie}If such numbers are errors or fill values, make them NaN", UserWarning, stacklevel=3)
 
 
 def column_called(j: int, estimator: Any) -> str:
     """Column j of the rows of an estimator, where y comes after X."""
     names = getattr(estimator, "feature_names_in_", None)
-    if j >= estimator.n_features_in_:
+    if j >= getattr(estimator, "n_features_in_", j + 1):
         return "y"
-    return f"column {j if names is None else repr(names[j])}"
+    return f"column {j} of X" if names is None else f"column {names[j]!r}"

@@ -185,7 +185,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior
     def _check_start(self, start: Start) -> None:
         names = getattr(self, "feature_names_in_", None)
         check_observed(start.sample.X, names)
-        check_scale(start.T.astype(start.sample.X.dtype, copy=False))
+        check_scale(start.T.astype(start.sample.X.dtype, copy=False), self)
         learn_prior(self, _without_outliers(start) or start)
         if ridge := check_reg_covar(self, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.data import opened
 from fastem.estimator import store
 from fastem.families.gaussian_conditional import Completion
+from fastem.far_rows import warn_of_fill_values
 from fastem.frames import asks_for_frames, check_no_frames, in_container
 from fastem.incomplete import check_imputer, completion_of, fit_scaled, refitted
 from fastem.mixture import GaussianMixture
@@ -139,6 +140,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_choice("add_indicator", self.add_indicator, (True, False))
         check_imputer(self._mixture())
         with self._opened(X, sample_weight, reset=True) as data:
+            warn_of_fill_values(self, next(iter(data.pieces())))
             mixture, missing = fit_scaled(self._mixture(), data, getattr(self, "feature_names_in_", None))
         return self._with(mixture, np.flatnonzero(missing), scaled=True)
 

@@ -175,7 +175,7 @@ class GaussianMixture(Conditioning, MissingEntries, MixtureEstimator):
         learn_prior(self, start)
         names = getattr(self, "feature_names_in_", None)
         check_observed(start.sample.X, names)
-        check_scale(start.T.astype(start.sample.X.dtype, copy=False))
+        check_scale(start.T.astype(start.sample.X.dtype, copy=False), self)
         if ridge := check_reg_covar(self, start.scale.mean, start.scale.covariance, names):
             warnings.warn(ridge, UserWarning, stacklevel=5)
 

@@ -1,6 +1,7 @@
 """Learning from batches as they come: one step of stepwise EM a call."""
 
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastem.engine.interrupt import interruptible
 from fastem.engine.model import Mixture
 from fastem.engine.monitor import HISTORY
 from fastem.engine.threads import one_library_thread
+from fastem.far_rows import warning_of_far_rows
 from fastem.starts import Start, sample_size
 from fastem.validation import check_enough_rows, check_plan, check_seed
 
@@ -88,6 +90,8 @@ class OnlineMixture:
             check_enough_rows(sample, self.n_components)
             self._check_start(start)
             given = self._apply_inits(None, start)
+            if far := warning_of_far_rows(self, start, len(sample.X) == len(batch.X), given is None):
+                warnings.warn(far, UserWarning, stacklevel=4)
             state = stepwise.begin(model, self._start(start, random_state) if given is None else given)
         else:
             state = self._online_state(model, batch)

@@ -1,20 +1,20 @@
 """Sizes of numbers whose squares a float type can hold; beyond them a fit would end in infinities or zeros."""
 
+from typing import Any
+
 import numpy as np
 
+from fastem.far_rows import column_called
 
-def check_scale(X: np.ndarray, columns: int | None = None) -> None:
-    """`ValueError` where squares of the numbers overflow, or those of their differences underflow, in X's dtype.
 
-    Behind that many `columns` of X comes y.
-    """
+def check_scale(X: np.ndarray, estimator: Any) -> None:
+    """`ValueError` where squares of the numbers overflow, or those of their differences underflow, in X's dtype."""
     largest, spread = float(np.abs(X).max()), float(np.ptp(X.astype(np.float64) / 2, axis=0).max())
     most = 1e-2 * float(np.sqrt(np.finfo(X.dtype).max))
     least = 1e5 * float(np.sqrt(np.finfo(X.dtype).tiny))
     if largest > most:
         column = int(np.abs(X).max(axis=0).argmax())
-        where = "y" if columns is not None and column >= columns else f"column {column} of X"
-        what = f"{where} has values up to {largest:.3g} in size"
+        what = f"{column_called(column, estimator)} has values up to {largest:.3g} in size"
         limit, cure = f"at most {most:.1g}", "If they are errors or fill values, leave them out. Else divide"
     elif 0 < 2 * spread < least:
         what = f"X has values that spread over {2 * spread:.3g} at most"

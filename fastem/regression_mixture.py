@@ -73,7 +73,7 @@ class RegressionMixture(FamilyMixture):
         return family
 
     def _check_start(self, start: Start) -> None:
-        check_scale(start.sample.X, self.n_features_in_)
+        check_scale(start.sample.X, self)
         family = start.model.family
         family.scale = start.scale
         self.spread_ = np.column_stack([start.scale.mean, start.scale.covariance])

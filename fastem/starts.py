@@ -154,8 +154,11 @@ def _in_parts(init_params: str, start: Start, random_state: np.random.RandomStat
     if init_params != "race":
         return _from_parts(init_params, start, most, random_state)
     runners = [_from_parts(init_params, start, of_far, random_state) for of_far in sorted({1, most})]
-    runners.append(starting_params(init_params, start._replace(near=None), random_state, growth))
-    return race(start.model, runners, start.sample, start.floored, start.stop)
+    try:
+        runners.append(starting_params(init_params, start._replace(near=None), random_state, growth))
+        return race(start.model, runners, start.sample, start.floored, start.stop)
+    except ValueError:  # a family may have no density for rows so far from a component
+        return runners[0]
 
 
 def _from_parts(init_params: str, start: Start, of_far: int, random_state: np.random.RandomState) -> MixtureParams:

@@ -162,7 +162,7 @@ max_time, on_collapse, accelerate, weight_concentration_prior, weights_init
         return UserFamily(self.family, tree.mapped)
 
     def _check_start(self, start: Start) -> None:
-        check_scale(start.T)
+        check_scale(start.T, self)
         start.model.family.rows = start.T
         if self._of_bricks():
             start.model.family.rehearse(start.T, start.k)

@@ -76,10 +76,11 @@ def report_ending(estimator: Any) -> None:
         print(f"{ENDINGS[estimator.stop_reason_]} after {after}: log-likelihood {estimator.lower_bound_:.6f}")
 
 
-def warning_of_ending(estimator: Any, fall: float = 0.0) -> str:
+def warning_of_ending(estimator: Any, fall: float = 0.0, far: bool = False) -> str:
     """What to warn of after a fit: collapsed components, and no convergence; nothing where all went well.
 
-    `fall` is that of the log-likelihood, in nats per unit weight, where one ended it.
+    `fall` is that of the log-likelihood, in nats per unit weight, where one ended it; `far` where all components that
+    collapsed hold rows far from the others.
     """
     parts, advice = [], ADVICE | getattr(estimator, "_advice", {})
     troubles = TROUBLES | getattr(estimator, "_troubles", {})
@@ -87,7 +88,8 @@ def warning_of_ending(estimator: Any, fall: float = 0.0) -> str:
     if any(counts.values()):
         found = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
         ridge = " or a larger reg_covar" if hasattr(estimator, "reg_covar") else ""
-        parts.append(f"components collapsed ({found}; see diagnostics_): use fewer components{ridge}")
+        advice_of = "they hold rows that are far from all others" if far else f"use fewer components{ridge}"
+        parts.append(f"components collapsed ({found}; see diagnostics_): {advice_of}")
     if not estimator.converged_ and estimator.stop_reason_ != "exhausted":
         fell = (
             f", whose parameters are kept: iteration {estimator.n_iter_ + 1} had a log-likelihood a row lower by "

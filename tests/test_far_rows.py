@@ -127,6 +127,65 @@ def test_the_warning_names_column_value_and_what_to_do() -> None:
     fastem.GaussianMixture(3, random_state=0, missing="nan").fit(frame)
 
 
+@pytest.mark.parametrize("value", [1e10, 1e15, -NETCDF])
+@pytest.mark.parametrize("share", [0.3, 0.48, 0.7])
+def test_fill_values_may_outnumber_every_other_component(share: float, value: float) -> None:
+    rng = np.random.default_rng(0)
+    sea = np.column_stack([rng.standard_normal(2000), rng.normal(15.0, 4.0, 2000)])
+    land = rng.random(2000) < share
+    X = np.where(np.column_stack([np.zeros(2000), land]) > 0, value, sea)
+    estimators = [fastem.GaussianMixture(2, covariance_type=kind, random_state=0) for kind in cases.COVARIANCE_TYPES]
+    estimators += [
+        fastem.GaussianMixture(2, missing="nan", random_state=0),
+        fastem.StudentTMixture(2, df=np.inf, random_state=0),
+        fastem.FactorAnalyzerMixture(2, random_state=0),
+    ]
+    for estimator in estimators:
+        model = quiet(estimator, X)
+        k = int(np.argmin(np.abs(model.means_[:, 1])))
+        np.testing.assert_allclose(model.means_[k], sea[~land].mean(axis=0), rtol=1e-9)
+        assert model.weights_[k] == pytest.approx(1 - land.mean(), rel=1e-9)
+        if getattr(estimator, "covariance_type", "") == "full":
+            np.testing.assert_allclose(model.covariances_[k][1, 1], sea[~land, 1].var(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", cases.COVARIANCE_TYPES)
+def test_two_groups_of_far_rows_have_a_component_each(kind: str) -> None:
+    X = clusters(3000)
+    X[:30, 0], X[30:60, 1] = 1e20, -1e20
+    model = quiet(fastem.GaussianMixture(5, covariance_type=kind, random_state=0), X)
+    labels = model.predict(X)
+    near, one, other = (set(labels[rows]) for rows in (slice(60, None), slice(30), slice(30, 60)))
+    assert len(one) == len(other) == 1 and not near & (one | other) and one != other
+
+
+def test_what_is_told_of_far_rows_is_what_is_done() -> None:
+    X = clusters(1500)
+    X[17, 1] = 1e20
+    begun = "Components of their own"
+    with pytest.warns(UserWarning) as caught:
+        fastem.GaussianMixture(4, random_state=0).fit(X)
+    words, ending = (str(warning.message) for warning in caught)
+    assert begun in words and ending.endswith("they hold rows that are far from all others")
+    with pytest.warns(UserWarning) as caught:
+        fastem.GaussianMixture(4, random_state=0).partial_fit(X)
+    assert str(caught[0].message) == words
+    with pytest.warns(UserWarning, match="far from the others") as caught:
+        fastem.GaussianMixture(1).fit(X)
+    assert begun not in str(caught[0].message)
+    X[3, 0] = np.nan
+    with pytest.warns(UserWarning, match=r"column 1 of X has 1e\+20.* make them NaN$"):
+        fastem.GaussianImputer().fit(X)
+
+
+def test_columns_of_products_keep_their_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"age": clusters(200)[:, 0], "cost": np.abs(clusters(200)[:, 1]) + 1})
+    table.loc[7, "cost"] = 1e300
+    with pytest.raises(ValueError, match=r"^column 'cost' has values up to 1e\+300"):
+        fastem.ProductMixture({"age": "gaussian", "cost": "gamma"}, 2).fit(table)
+
+
 def test_the_warning_knows_y_and_what_an_estimator_can_do() -> None:
     X = clusters(1500)
     y = X[:, 0] + 1.0

@@ -21,7 +21,7 @@ class Collapse:
     """
 
     RESTARTS = 3
-    WORST, ALONE = 0.05, 1e12
+    WORST, ALONE = 0.05, 1e6
 
     def __init__(self, policy: str, sample: Chunk, scale: Any, rng: np.random.Generator):
         self.policy, self.sample, self.scale, self.rng = policy, sample, scale, rng
@@ -29,6 +29,8 @@ class Collapse:
         self.dropped: list[dict[str, int]] = []
         self.floored: list[int] = []
         self.parted: list[int] = []
+        self.alone: set[int] = set()
+        """Those of `floored` that hold rows far from all other components."""
         self.unparted: Any = None
         """Parameters of a fit that had converged where all components were nearly the same."""
         self._hopeless: bool | None = None
@@ -51,6 +53,11 @@ class Collapse:
     def restore(self, record: dict[str, list]) -> None:
         """Go on from a record."""
         vars(self).update(record)
+
+    @property
+    def only_alone(self) -> bool:
+        """Whether nothing was done but to keep such components."""
+        return not self.restarted and not self.dropped and self.alone.issuperset(self.floored)
 
     def __bool__(self) -> bool:
         return bool(self.restarted or self.dropped or self.floored)
@@ -95,6 +102,7 @@ class Bound:
         for k in np.argsort(params.weights, kind="stable"):
             drop[k] = mask[k] and not self._alone(params, k, drop)
         policy.floored = np.flatnonzero((mask & ~drop)[~drop]).tolist()
+        policy.alone = set() if mask.all() else set(policy.floored)
         if not drop.any():
             return params, False
         policy.dropped += [{"iteration": n_iter, "component": int(k)} for k in np.flatnonzero(drop)]
@@ -105,9 +113,11 @@ class Bound:
     def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool) -> Any:
         policy = self.policy
         times = sum(event["component"] == k for event in policy.restarted)
-        if none_left or times >= policy.RESTARTS or self._hopeless() or self._alone(params, k):
+        alone = not none_left and not self._hopeless() and self._alone(params, k)
+        if alone or none_left or times >= policy.RESTARTS or self._hopeless():
             if k not in policy.floored:
                 policy.floored.append(k)
+                policy.alone |= {k} if alone else set()
             return params
         policy.restarted.append({"iteration": n_iter, "component": k})
         return self._moved(params, k)
