@@ -50,11 +50,9 @@ def column_names(path: str | os.PathLike) -> list[str] | None:
     if not os.fspath(path).lower().endswith(".csv"):
         return None
     delimiter, header_lines = look_at_the_top(path)
-    if not header_lines:
-        return None
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = (row for row in csv.reader(file, delimiter=delimiter) if any(map(str.strip, row)))
-        return _stripped(next(rows))
+        return _stripped(next(rows)) if header_lines else None
 
 
 def _stripped(fields: list[str]) -> list[str]:
@@ -160,7 +158,8 @@ def _read_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
     except UnicodeDecodeError as error:
         raise ValueError(f"{_name(path)} is not UTF-8 text; save it as UTF-8 (or as .npy)") from error
     except csv.Error as error:
-        raise ValueError(f"{_name(path)} is not a table of comma-separated numbers: {error}") from error
+        why = "close the quote that stands somewhere alone" if "field larger" in str(error) else error
+        raise ValueError(f"{_name(path)} is not a table of comma-separated numbers: {why}") from error
 
 
 def _parse_csv(path: str | os.PathLike, gaps: bool) -> np.ndarray:
@@ -229,9 +228,10 @@ def _is_number(field: str) -> bool:
 
 
 def _rows(file: TextIO, delimiter: str, header_lines: int) -> Iterator[tuple[int, list[str]]]:
-    """Lines of a .csv file that are rows, each with its number from 1; the others are its header, or blank."""
+    """Lines of a .csv file that are rows, each with its first line's number from 1; no header, no blank lines."""
     reader = csv.reader(file, delimiter=delimiter)
-    return ((reader.line_num, fields) for fields in reader if reader.line_num > header_lines and fields)
+    rows = (fields for fields in reader if reader.line_num > header_lines and fields)
+    return ((reader.line_num - sum(field.rstrip("\n").count("\n") for field in fields), fields) for fields in rows)
 
 
 @contextmanager
@@ -256,15 +256,15 @@ def raise_at_first_bad_field(
     nor any number; and with `gaps` no fields that are empty, NA or the like.
     """
     names = column_names(path)
+    width = len(names) if names else None
     with open(path, encoding="utf-8-sig", newline="") as file:
-        width = len(names) if names else None
         for row, (line, fields) in enumerate(_rows(file, delimiter, header_lines)):
             where = f"{_name(path)}: row {row} (line {line} of the file)"
             for column, field in enumerate(fields):
                 uncounted = (columns is not None and column not in columns) or (gaps and _is_gap(field))
                 if uncounted or _passes(field, missing):
                     continue
-                what = repr(field) if field.strip() else "empty"
+                what = repr(field[:40] + "..." * (len(field) > 40)) if field.strip() else "empty"
                 raise ValueError(
                     f"{where}, {_column(column, len(fields), names)}: {what}, where a finite number was wanted; "
                     + (
