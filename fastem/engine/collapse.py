@@ -113,7 +113,7 @@ class Bound:
     def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool) -> Any:
         policy = self.policy
         times = sum(event["component"] == k for event in policy.restarted)
-        alone = not none_left and not self._hopeless() and self._alone(params, k)
+        alone = not none_left and self._alone(params, k)
         if alone or none_left or times >= policy.RESTARTS or self._hopeless():
             if k not in policy.floored:
                 policy.floored.append(k)
