@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.engine.chunks import Chunk
+from fastem.engine.chunks import Chunk, chunk
 
 
 class Collapse:
@@ -21,7 +21,9 @@ class Collapse:
     """
 
     RESTARTS = 3
-    WORST, ALONE = 0.05, 1e6
+    WORST = 0.05
+    ALONE = 1e6
+    """Nats that a row loses with its component, from which on the one that got it would lose its own rows."""
 
     def __init__(self, policy: str, sample: Chunk, scale: Any, rng: np.random.Generator):
         self.policy, self.sample, self.scale, self.rng = policy, sample, scale, rng
@@ -89,18 +91,21 @@ class Bound:
                 "on_collapse='restart' or 'drop'"
             )
         params = self.model.floored(params, mask, policy.scale)
+        labels = self.model.rows(params, policy.sample, "labels")["labels"]
         if policy.policy == "drop":
-            return self._dropped(params, mask, n_iter)
+            return self._dropped(params, mask, labels, n_iter)
         events = len(policy.restarted) + len(policy.floored)
         for k in np.flatnonzero(mask):
-            params = self._restart_or_keep(params, int(k), n_iter, none_left)
+            alone = not none_left and self._alone(params, int(k), labels)
+            params = self._restart_or_keep(params, int(k), n_iter, none_left, alone)
         return params, len(policy.restarted) + len(policy.floored) > events
 
-    def _dropped(self, params: Any, mask: np.ndarray, n_iter: int) -> tuple[Any, bool]:
-        """Without the components in the mask, the lightest first, but for those that have rows of their own."""
-        policy, drop = self.policy, np.zeros(len(mask), bool)
-        for k in np.argsort(params.weights, kind="stable"):
-            drop[k] = mask[k] and not self._alone(params, k, drop)
+    def _dropped(self, params: Any, mask: np.ndarray, labels: np.ndarray, n_iter: int) -> tuple[Any, bool]:
+        """Without the components in the mask but those that have rows of their own; the heaviest, where all are."""
+        policy = self.policy
+        drop = mask & [not (m and self._alone(params, k, labels)) for k, m in enumerate(mask)]
+        if drop.all():
+            drop[np.argmax(params.weights)] = False
         policy.floored = np.flatnonzero((mask & ~drop)[~drop]).tolist()
         policy.alone = set() if mask.all() else set(policy.floored)
         if not drop.any():
@@ -110,10 +115,9 @@ class Bound:
         kept = self.model.family.kept(params.components, ~drop)
         return params._replace(weights=keep / keep.sum(), components=kept), True
 
-    def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool) -> Any:
+    def _restart_or_keep(self, params: Any, k: int, n_iter: int, none_left: bool, alone: bool) -> Any:
         policy = self.policy
         times = sum(event["component"] == k for event in policy.restarted)
-        alone = not none_left and self._alone(params, k)
         if alone or none_left or times >= policy.RESTARTS or self._hopeless():
             if k not in policy.floored:
                 policy.floored.append(k)
@@ -122,18 +126,18 @@ class Bound:
         policy.restarted.append({"iteration": n_iter, "component": k})
         return self._moved(params, k)
 
-    def _alone(self, params: Any, k: int, gone: Any = False) -> bool:
-        """Whether k holds a row so far from all others, but those `gone`, that the one that got it would lose its own.
-
-        The last that is left always does.
-        """
-        others = np.where(gone, 0.0, params.weights)
-        log_prob = []
-        for weights in (others, np.where(np.arange(len(others)) == k, 0.0, others)):
-            log_prob.append(
-                self.model.rows(params._replace(weights=weights), self.policy.sample, "log_prob")["log_prob"]
-            )
-        return bool((log_prob[0] - log_prob[1] > self.policy.ALONE).any())
+    def _alone(self, params: Any, k: int, labels: np.ndarray) -> bool:
+        """Whether k, to which rows of the sample belong as the labels say, holds one far from all other components."""
+        X = self.policy.sample.X[labels == k]
+        if not len(X):
+            return False
+        weights = np.where(np.arange(len(params.weights)) == k, 0.0, params.weights)
+        with_it = self.model.rows(params, chunk(X), "log_prob")["log_prob"]
+        try:
+            without = self.model.rows(params._replace(weights=weights), chunk(X), "log_prob")["log_prob"]
+        except ValueError:  # of a family whose densities overflow there
+            return True
+        return bool((with_it - without > self.policy.ALONE).any())
 
     def _parted(self, params: Any, n_iter: int) -> tuple[Any, bool]:
         """Once in a fit, if it would end where all components are nearly the same: all but the heaviest moved.
