@@ -1,6 +1,7 @@
 """Starts, made from a sample of the rows: scikit-learn's four, and the race. Large ones are seeded by scikit-learn."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +50,8 @@ class Start(NamedTuple):
         far = far_rows(X, weight, least_unit(model.family))
         near = ~far if far.any() else None
         T = _filled(model.family.statistic(X), weight)
-        if near is None:
-            return cls(model, k, sample, T, scale_of(T, weight), stop)
+        if near is None or k == 1:  # one component holds the far rows too
+            return cls(model, k, sample, T, scale_of(T, weight), stop, near)
         of_near = None if weight is None else weight[near]
         T = np.array(T)
         T[near] = _filled(model.family.statistic(X[near]), of_near)
@@ -149,16 +150,17 @@ def _in_parts(init_params: str, start: Start, random_state: np.random.RandomStat
     With one unit for both the near ones would be equal, and one component for both would leave these. In a race a
     single component for the far rows takes part, and a start as if none were far.
     """
-    near = np.average(np.asarray(start.near), weights=_weights(start.sample))
-    most = int(np.clip(round(start.k * (1 - near)), 1, start.k - 1))
+    near, rows = np.asarray(start.near), len(start.T)
+    share, least = 1 - np.average(near, weights=_weights(start.sample)), max(1, start.k - int(near.sum()))
+    most = max(least, min(round(start.k * share), rows - int(near.sum()), start.k - 1))
     if init_params != "race":
         return _from_parts(init_params, start, most, random_state)
-    runners = [_from_parts(init_params, start, of_far, random_state) for of_far in sorted({1, most})]
-    try:
-        runners.append(starting_params(init_params, start._replace(near=None), random_state, growth))
-        return race(start.model, runners, start.sample, start.floored, start.stop)
-    except ValueError:  # a family may have no density for rows so far from a component
-        return runners[0]
+    runners, plain = [], start._replace(near=None)
+    with suppress(ValueError):  # a family may have no density for rows so far from a component
+        runners += [_from_parts(init_params, start, of_far, random_state) for of_far in sorted({least, most})]
+        others = starting_params(init_params, plain, random_state, growth)
+        return race(start.model, [*runners, others], start.sample, start.floored, start.stop)
+    return runners[0] if runners else starting_params(init_params, plain, random_state, growth)
 
 
 def _from_parts(init_params: str, start: Start, of_far: int, random_state: np.random.RandomState) -> MixtureParams:

@@ -159,6 +159,42 @@ def test_two_groups_of_far_rows_have_a_component_each(kind: str) -> None:
     assert len(one) == len(other) == 1 and not near & (one | other) and one != other
 
 
+@pytest.mark.parametrize("value", [1e12, 3e90, 1e140])
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_far_rows_among_far_rows(kind: str, value: float) -> None:
+    X = np.random.default_rng(0).standard_normal((1000, 3))
+    X[:100, 0], X[:50, 1] = value, value
+    for init_params in INIT_PARAMS:
+        for n_components in (1, 2, 4):
+            options: dict[str, Any] = {"covariance_type": kind, "init_params": init_params, "random_state": 0}
+            model = quiet(fastem.GaussianMixture(n_components, **options), X)
+            assert np.isfinite(model.score(X))
+            assert n_components < 4 or init_params != "race" or model.score(X[100:]) > -5
+
+
+def test_no_more_components_than_rows_are_begun_on_either_side() -> None:
+    X, weight = np.random.default_rng(0).standard_normal((200, 3)), np.ones(200)
+    X[0], weight[0] = 1e20, 1e5
+    for init_params in INIT_PARAMS:
+        model = quiet(fastem.GaussianMixture(5, init_params=init_params, random_state=0), X, sample_weight=weight)
+        assert len(set(model.predict(X[1:]))) == 4 and np.isfinite(model.means_).all()
+    X = np.random.default_rng(0).standard_normal((6, 3))
+    X[:2] *= 1e20
+    assert np.isfinite(quiet(fastem.GaussianMixture(5, random_state=0), X).weights_).all()
+
+
+def test_the_central_component_is_the_heaviest_but_where_others_lose_their_digits() -> None:
+    def found(means: list[float], deviations: list[float], weights: list[float]) -> int:
+        return covariance.central(np.array(means)[:, None], np.square(deviations)[:, None], np.array(weights))
+
+    assert found([0.0, 1e6, 5.0], [1.0, 1.0, 1.0], [0.2, 0.5, 0.3]) == 1
+    assert found([1e8, 1e8 + 3, 1e8 - 4], [1e-3, 1.0, 1.0], [0.2, 0.5, 0.3]) == 1
+    assert found([0.0, 1e20, 5.0], [1.0, 4e4, 1.0], [0.2, 0.5, 0.3]) == 0
+    # Rows of one value, here 0, lose nothing about a mean that is far from them.
+    assert found([0.0, 1e5, 1e5 + 9], [1e-3, 1.0, 1.0], [0.1, 0.5, 0.4]) == 1
+    assert found([3.0], [0.0], [1.0]) == 0
+
+
 def test_what_is_told_of_far_rows_is_what_is_done() -> None:
     X = clusters(1500)
     X[17, 1] = 1e20

@@ -22,7 +22,7 @@ class Collapse:
 
     RESTARTS = 3
     WORST = 0.05
-    ALONE = 1e6
+    ALONE = 1e12
     """Nats that a row loses with its component, from which on the one that got it would lose its own rows."""
 
     def __init__(self, policy: str, sample: Chunk, scale: Any, rng: np.random.Generator):

@@ -10,8 +10,9 @@ from fastem.kernels import triangles
 PINNED = 2.0
 """Deviation, in units of the rounding of its mean, below which a column does not vary."""
 
-CENTRES = 64
-"""Components, the heaviest, among which the central one is."""
+LOST, CENTRES = 1e7, 64
+"""Deviations that rows may lie away from what they are computed about before another component is looked for, and how
+many of the heaviest it is among."""
 
 FLOOR = 1e-10
 """Least variance of a floored component in units of the data's, in any direction."""
@@ -124,19 +125,22 @@ def diagonals(covariances: np.ndarray, covariance_type: str, shape: tuple[int, .
     return np.broadcast_to(covariances.reshape(shape[0], -1), shape)
 
 
-def central(means: np.ndarray, variances: np.ndarray, weights: np.ndarray, eps: float) -> int:
+def central(means: np.ndarray, variances: np.ndarray, weights: np.ndarray) -> int:
     """The component about whose mean rows keep the digits that they have: the heaviest, but where some are very far.
 
-    Means and variances are (K, d). Of fill values there may be more than rows in any other component.
+    Means and variances are (K, d). Of fill values there may be more than rows in any other component. Components that
+    hardly vary in a column are measured by the others: as a rule their rows are equal, and lose nothing.
     """
+    deviations = np.sqrt(variances)
+    deviations = np.maximum(np.maximum(deviations, np.median(deviations, axis=0)), np.finfo(float).tiny)
 
     def lost(i: int) -> float:
-        """Numbers that come to be larger than they were, in units of the deviations; eps times that is lost."""
+        """By how much numbers come to be larger than they were, in deviations; eps times that is lost."""
         return float((np.maximum(np.abs(means - means[i]) - np.abs(means), 0.0) / deviations).max())
 
-    deviations, heaviest = np.sqrt(variances), int(np.argmax(weights))
+    heaviest = int(np.argmax(weights))
     with np.errstate(over="ignore"):
-        if lost(heaviest) <= 1 / np.sqrt(eps):
+        if lost(heaviest) <= LOST:
             return heaviest
         heavy = np.argsort(-weights, kind="stable")[:CENTRES]
         return int(heavy[np.argmin([lost(i) for i in heavy])])

@@ -99,7 +99,7 @@ class FactorAnalyzer(Plain):
         if m != self.n_factors:  # the room that tiles have for them
             raise ValueError(f"loadings have {m} factors, and n_factors is {self.n_factors}. Fit anew")
         core, padded = Core.of(params), _padded(d, dtype)
-        shift = params.means[covariance.central(params.means, variances(params), weights, float(np.finfo(dtype).eps))]
+        shift = params.means[covariance.central(params.means, variances(params), weights)]
         rows = np.zeros((2, k, padded), dtype)
         rows[0, :, :d] = 1 / core.deviations
         rows[1, :, :d] = (shift - params.means) * rows[0, :, :d]
@@ -151,7 +151,7 @@ class FactorAnalyzer(Plain):
     def rounding(self, params: FactorParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign: of rows held with the precision eps and divided by the noise."""
         deviations = np.sqrt(variances(params))
-        centre = covariance.central(params.means, deviations**2, weights, self.eps)
+        centre = covariance.central(params.means, deviations**2, weights)
         sizes = np.abs(params.means - params.means[centre]) + deviations
         errors = self.eps * np.linalg.norm(sizes / np.sqrt(params.noise_variances), axis=1)
         loose = (deviations**2 * Core.of(params).precisions()).sum(axis=1)
@@ -197,6 +197,7 @@ class FactorAnalyzer(Plain):
         noise[mask] = np.where(np.isfinite(noise[mask]), noise[mask], 0.0)
         least = np.maximum(FLOOR * scale.deviation**2, self.reg_covar)
         least = least + (2 * RESOLVED * self.eps) ** 2 * (loadings**2).sum(axis=2)
+        least = np.maximum(least, 2 * (PINNED * self.eps * params.means) ** 2)
         noise[mask] = np.maximum(noise, least)[mask]
         return FactorParams(params.means, loadings, noise)
 

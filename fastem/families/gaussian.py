@@ -161,7 +161,7 @@ class Gaussian(GaussianMoments, Plain):
     def rounding(self, params: GaussianParams, weights: np.ndarray) -> float:
         """Nats a row that rounding may hide or feign; see `covariance.rounding`."""
         variances = covariance.diagonals(params.covariances, self.covariance_type, params.means.shape)
-        offsets = params.means - params.means[covariance.central(params.means, variances, weights, self.eps)]
+        offsets = params.means - params.means[covariance.central(params.means, variances, weights)]
         return float(weights @ covariance.rounding(offsets, self._factors(params), self.eps))
 
     def collapsed(self, params: GaussianParams, statistics: GaussianStatistics) -> np.ndarray:

@@ -107,7 +107,7 @@ def prepared(family: Any, params: Any, dtype: np.dtype, weights: np.ndarray, sca
     """What the kernels of a Gaussian `family` read of `params`, with `scales`, the factors of the precisions."""
     k, d = params.means.shape
     variances = covariance.diagonals(params.covariances, family.covariance_type, (k, d))
-    shift = params.means[covariance.central(params.means, variances, weights, float(np.finfo(dtype).eps))]
+    shift = params.means[covariance.central(params.means, variances, weights)]
     means = np.zeros((k, padded(d, dtype)), dtype)
     means[:, :d] = centred = params.means - shift
     if family.covariance_type in ("full", "tied"):
