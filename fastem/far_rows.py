@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.wording import plural
+from fastem.wording import column_called, plural
 
 FAR = 1e8
 """Distance from the median of a column, in units of the median distance, beyond which a row is far."""
@@ -98,18 +98,10 @@ def told_of_far_rows(X: np.ndarray, far: np.ndarray, least: float, estimator: An
     )
 
 
-def warn_of_fill_values(imputer: Any, piece: Any) -> None:
+def warn_of_fill_values(imputer: Any, piece: Any, whole: bool) -> None:
     """Warn where rows are far whose numbers ought to be missing: in units common to all, others lose their digits."""
     X, weight = piece
     X, weight = (X, None) if not weight.size else (X[weight > 0], weight[weight > 0])
     if len(X) and (far := far_rows(X, weight)).any():
-        lie = told_of_far_rows(X, far, 0.0, imputer, True)
+        lie = told_of_far_rows(X, far, 0.0, imputer, whole)
         warnings.warn(f"{lie}If such numbers are errors or fill values, make them NaN", UserWarning, stacklevel=3)
-
-
-def column_called(j: int, estimator: Any) -> str:
-    """Column j of the rows of an estimator, where y comes after X."""
-    names = getattr(estimator, "feature_names_in_", None)
-    if j >= getattr(estimator, "n_features_in_", j + 1):
-        return "y"
-    return f"column {j} of X" if names is None else f"column {names[j]!r}"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastem.columns import check_observed
-from fastem.engine.chunks import chunk
 from fastem.engine.initialize import race
 from fastem.engine.model import MixtureParams
 from fastem.families.student_t import COVARIANCE_TYPES, LEAST_DF, MOST_DF, StudentT, StudentTParams
@@ -41,11 +40,10 @@ def _without_outliers(start: Start) -> Start | None:
     if inside.all() or inside.sum() < max(start.k, len(inside) // 2):
         return None
     weight = start.sample.sample_weight
-    rows = chunk(start.sample.X[inside], weight[inside] if weight.size else None)
-    unseen = np.isnan(rows.X).all(axis=0).any()
-    if unseen or (weight.size and not rows.sample_weight.any()):
+    unseen = np.isnan(start.sample.X[inside]).all(axis=0).any()
+    if unseen or (weight.size and not weight[inside].any()):
         return None
-    return Start.of(start.model, start.k, rows, start.stop)
+    return start.part(inside, start.k)
 
 
 class StudentTMixture(MissingEntries, FamilyMixture):

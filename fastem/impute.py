@@ -140,7 +140,7 @@ class GaussianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_choice("add_indicator", self.add_indicator, (True, False))
         check_imputer(self._mixture())
         with self._opened(X, sample_weight, reset=True) as data:
-            warn_of_fill_values(self, next(iter(data.pieces())))
+            warn_of_fill_values(self, next(iter(data.pieces())), data.rows is None)
             mixture, missing = fit_scaled(self._mixture(), data, getattr(self, "feature_names_in_", None))
         return self._with(mixture, np.flatnonzero(missing), scaled=True)
 

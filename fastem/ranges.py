@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.far_rows import column_called
+from fastem.wording import column_called
 
 
 def check_scale(X: np.ndarray, estimator: Any) -> None:

@@ -32,7 +32,7 @@ class Start(NamedTuple):
     """What a start is made for and from: the model, K, a sample of the rows, its statistics T (n, m) and their spread.
 
     ``stop()`` tells that the time is over. `near` is a mask (n,) of the rows that are not far from all others, of which
-    the spread is; None where all are near.
+    the spread is where there are several components; None where all are near.
     """
 
     model: Any
@@ -147,8 +147,8 @@ def starting_params(
 def _in_parts(init_params: str, start: Start, random_state: np.random.RandomState, growth: Any) -> MixtureParams:
     """Near and far rows have components of their own, as many as their share of the rows, and at least one.
 
-    With one unit for both the near ones would be equal, and one component for both would leave these. In a race a
-    single component for the far rows takes part, and a start as if none were far.
+    With one unit for both the near ones would be equal, and one component for both would leave these. In a race as
+    few components for the far rows as there may be take part, and a start as if none were far.
     """
     near, rows = np.asarray(start.near), len(start.T)
     share, least = 1 - np.average(near, weights=_weights(start.sample)), max(1, start.k - int(near.sum()))

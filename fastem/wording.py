@@ -28,3 +28,11 @@ def did_you_mean(wanted: str, known: Collection[Any]) -> str:
     """Return a question for the known name that is closest, or nothing."""
     close = get_close_matches(wanted, [name for name in known if isinstance(name, str)], 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def column_called(j: int, estimator: Any) -> str:
+    """Column j of the rows of an estimator, where y comes after X."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if j >= getattr(estimator, "n_features_in_", j + 1):
+        return "y"
+    return f"column {j} of X" if names is None else f"column {names[j]!r}"

@@ -131,8 +131,7 @@ def central(means: np.ndarray, variances: np.ndarray, weights: np.ndarray) -> in
     Means and variances are (K, d). Of fill values there may be more than rows in any other component. Components that
     hardly vary in a column are measured by the others: as a rule their rows are equal, and lose nothing.
     """
-    deviations = np.sqrt(variances)
-    deviations = np.maximum(np.maximum(deviations, np.median(deviations, axis=0)), np.finfo(float).tiny)
+    deviations = np.maximum(np.sqrt(variances), np.finfo(float).tiny)
 
     def lost(i: int) -> float:
         """By how much numbers come to be larger than they were, in deviations; eps times that is lost."""
@@ -140,6 +139,9 @@ def central(means: np.ndarray, variances: np.ndarray, weights: np.ndarray) -> in
 
     heaviest = int(np.argmax(weights))
     with np.errstate(over="ignore"):
+        if lost(heaviest) <= LOST:  # no more so with the deviations of the others, whose medians cost more than this
+            return heaviest
+        deviations = np.maximum(deviations, np.median(deviations, axis=0))
         if lost(heaviest) <= LOST:
             return heaviest
         heavy = np.argsort(-weights, kind="stable")[:CENTRES]

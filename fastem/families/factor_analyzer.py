@@ -51,9 +51,6 @@ ALIKE = 0.5
 RESOLVED = 64.0
 """Least deviation of the noise in units of the rounding of the factors' part, from which it is told by a difference."""
 
-PINNED = 2.0
-"""Deviation, in units of the rounding of its mean, below which a column does not vary."""
-
 
 class Prepared(NamedTuple):
     """shift (d,); scales (K, d) 1 / sqrt(psi); offsets (K, d), which are (shift - mu) times them; directions (K m, d),
@@ -172,7 +169,7 @@ class FactorAnalyzer(Plain):
         finite = np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in params], axis=0)
         size, noise = variances(params), params.noise_variances
         bare = (noise <= 2 * (RESOLVED * self.eps) ** 2 * size).sum(axis=1) > params.loadings.shape[2]
-        pinned = (size < (PINNED * self.eps * params.means) ** 2).any(axis=1)
+        pinned = (size < covariance.pins("full", params.means, self.eps)).any(axis=1)
         return ~finite | (noise <= np.finfo(float).tiny).any(axis=1) | bare | pinned
 
     def alike(self, params: FactorParams, weights: np.ndarray) -> bool:
@@ -197,7 +194,7 @@ class FactorAnalyzer(Plain):
         noise[mask] = np.where(np.isfinite(noise[mask]), noise[mask], 0.0)
         least = np.maximum(FLOOR * scale.deviation**2, self.reg_covar)
         least = least + (2 * RESOLVED * self.eps) ** 2 * (loadings**2).sum(axis=2)
-        least = np.maximum(least, 2 * (PINNED * self.eps * params.means) ** 2)
+        least = np.maximum(least, 2 * covariance.pins("full", params.means, self.eps))
         noise[mask] = np.maximum(noise, least)[mask]
         return FactorParams(params.means, loadings, noise)
 
